@@ -1,0 +1,184 @@
+"""The backend ``onnxruntime``: ONNX files in ONNX Runtime, on the CPU."""
+
+from __future__ import annotations
+
+import math
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeml_runtime.backends.base import TensorInfo, closed_run, pick_tensors
+from edgeml_runtime.errors import BackendError, BackendFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
+
+__all__ = ["OnnxRuntimeBackend"]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+    "tensor(bool)": "bool",
+}
+
+# A run on bound memory saves 2 µs and copies inputs and outputs once; that costs as much from some 64 kB on (measured
+# with onnxruntime 1.32 on x86-64, `python benchmarks/predict_overhead.py --binding`).
+_BOUND_BYTES = 32 << 10
+
+_LOG_ERRORS = 3
+
+
+class OnnxRuntimeBackend:
+    """A session of ONNX Runtime on the CPU, with every graph optimization."""
+
+    __slots__ = ("_run", "inputs", "outputs", "version")
+
+    name = "onnxruntime"
+    package = "onnxruntime"
+
+    def __init__(
+        self, run: Run, *, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...], version: str
+    ) -> None:
+        self._run = run
+        self.inputs = inputs
+        self.outputs = outputs
+        self.version = version
+
+    @classmethod
+    def installed_version(cls) -> str:
+        """See :meth:`edgeml_runtime.backends.base.Backend.installed_version`."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    @classmethod
+    def declared(cls, model: bytes) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+        """See :meth:`edgeml_runtime.backends.base.Backend.declared`."""
+        version = cls.installed_version()
+        try:
+            session = _open_session(model, 1)
+        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
+            raise BackendFailedError(f"onnxruntime {version} cannot load the model: {error}") from error
+        return tuple(map(_describe, session.get_inputs())), tuple(map(_describe, session.get_outputs()))
+
+    @classmethod
+    def create(
+        cls, model: bytes, *, input_names: Sequence[str], output_names: Sequence[str], threads: int | None
+    ) -> OnnxRuntimeBackend:
+        """See :meth:`edgeml_runtime.backends.base.Backend.create`."""
+        version = cls.installed_version()
+        try:
+            session = _open_session(model, threads or 1)
+            inputs = pick_tensors(input_names, [_describe(item) for item in session.get_inputs()], "input")
+            outputs = pick_tensors(output_names, [_describe(item) for item in session.get_outputs()], "output")
+            prepare = _bound_run if _is_small(inputs + outputs) else _plain_run
+            run = prepare(session, inputs, outputs)
+        except BackendError:
+            raise
+        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
+            raise BackendFailedError(f"onnxruntime {version} cannot load the model: {error}") from error
+        return cls(run, inputs=inputs, outputs=outputs, version=version)
+
+    def run(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """See :meth:`edgeml_runtime.backends.base.Backend.run`."""
+        try:
+            return self._run(feeds)
+        except BackendError:
+            raise
+        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
+            raise BackendFailedError(f"onnxruntime {self.version} failed while running the model: {error}") from error
+
+    def close(self) -> None:
+        """See :meth:`edgeml_runtime.backends.base.Backend.close`."""
+        self._run = closed_run
+
+
+def _open_session(model: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _describe(declared: Any) -> TensorInfo:
+    return TensorInfo(
+        name=declared.name,
+        dtype=_DTYPES.get(declared.type, declared.type),
+        shape=tuple(size if isinstance(size, int) else None for size in declared.shape),
+    )
+
+
+def _is_small(tensors: Sequence[TensorInfo]) -> bool:
+    """Whether every tensor has a fixed size and a numpy dtype, and all together are worth a copy."""
+    size_bytes = 0
+    for tensor in tensors:
+        if None in tensor.shape or tensor.dtype not in _DTYPES.values():
+            return False
+        size_bytes += math.prod(size or 0 for size in tensor.shape) * np.dtype(tensor.dtype).itemsize
+    return size_bytes <= _BOUND_BYTES
+
+
+def _plain_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> Run:
+    """One ``session.run``, which several threads may do at once."""
+    input_names = [tensor.name for tensor in inputs]
+    output_names = [tensor.name for tensor in outputs]
+    run_session = session.run
+
+    def run(feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        return run_session(output_names, dict(zip(input_names, feeds, strict=True)))  # type: ignore[no-any-return]
+
+    return run
+
+
+def _bound_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> Run:
+    """A run on memory that was bound once. One thread at a time uses it; the others meanwhile do a plain run."""
+    plain_run = _plain_run(session, inputs, outputs)
+    sources = [np.zeros(_sizes(tensor), tensor.dtype) for tensor in inputs]
+    results = [np.zeros(_sizes(tensor), tensor.dtype) for tensor in outputs]
+    binding = session.io_binding()
+    for tensor, array in zip(inputs, sources, strict=True):
+        binding.bind_input(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    for tensor, array in zip(outputs, results, strict=True):
+        binding.bind_output(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    targets = [(array, array.shape, array.dtype) for array in sources]
+    run_binding = session.run_with_iobinding
+    lock = allocate_lock()
+    acquire, release = lock.acquire, lock.release
+
+    def run(feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        if not acquire(False):
+            return plain_run(feeds)
+        try:
+            for (array, shape, dtype), feed in zip(targets, feeds, strict=True):
+                if feed.shape != shape or feed.dtype is not dtype:
+                    return plain_run(feeds)  # which raises where the model takes no such array
+                array[...] = feed
+            run_binding(binding)
+            return [result.copy() for result in results]
+        finally:
+            release()
+
+    return run
+
+
+def _sizes(tensor: TensorInfo) -> tuple[int, ...]:
+    return tuple(size or 0 for size in tensor.shape)

@@ -1,0 +1,193 @@
+"""From a bundle to a loaded backend: which variant can run here, and whether its file keeps the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeml_runtime.backends.table import load_backend
+from edgeml_runtime.errors import (
+    BackendError,
+    BackendFailedError,
+    BackendMissingError,
+    BackendUnsuitableError,
+    BundleFormatError,
+    InputError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeml_runtime.backends.base import Backend, TensorInfo
+    from edgeml_runtime.bundle import Bundle
+    from edgeml_runtime.manifest import Manifest, Variant
+    from edgeml_runtime.tensors import InputSpec, OutputSpec
+
+__all__ = ["AUTO", "check_suitable", "open_backend", "select_variant"]
+
+AUTO = "auto"
+
+
+def select_variant(bundle: Bundle, variant: str = AUTO) -> Variant:
+    """Choose the variant to run.
+
+    Args:
+        bundle: An open bundle.
+        variant: A variant id, or ``"auto"`` for the first one, in the manifest's order, that can run here.
+
+    Returns:
+        The variant; its backend is installed, new enough, and the CPU has the features it requires.
+
+    Raises:
+        InputError: The bundle has no such variant.
+        BackendMissingError: A backend is not installed; the message names the package.
+        BackendUnsuitableError: A backend is too old, or the CPU lacks a feature.
+    """
+    variants = bundle.manifest.variants
+    if variant != AUTO:
+        chosen = _named(bundle, variant)
+        check_suitable(chosen)
+        return chosen
+    reasons: list[BackendError] = []
+    for candidate in variants:
+        reason = _unsuitable(candidate)
+        if reason is None:
+            return candidate
+        reasons.append(reason)
+    kind = BackendMissingError if any(isinstance(r, BackendMissingError) for r in reasons) else BackendUnsuitableError
+    listed = "\n".join(f"  {reason}" for reason in reasons)
+    raise kind(f"{bundle.path}: none of its {len(variants)} variants can run here\n{listed}")
+
+
+def check_suitable(variant: Variant) -> None:
+    """Check that a variant can run here.
+
+    Args:
+        variant: A variant of a manifest.
+
+    Raises:
+        BackendMissingError: Its backend is not installed or does not load; the message names the package.
+        BackendUnsuitableError: Its backend is too old, or the CPU lacks a feature.
+    """
+    backend = load_backend(variant.backend)
+    try:
+        version = backend.installed_version()
+    except ModuleNotFoundError as error:
+        raise BackendMissingError(
+            f"{variant.id}: needs the backend {variant.backend}, which is not installed ({error}): "
+            f"pip install {backend.package}"
+        ) from error
+    except Exception as error:  # importing a library whose binaries do not fit raises whatever its loader raises
+        raise BackendMissingError(
+            f"{variant.id}: needs the backend {variant.backend}, which is installed but does not load "
+            f"({type(error).__name__}: {error}): pip install --force-reinstall {backend.package}"
+        ) from error
+    if _release(version) < _release(variant.min_backend_version):
+        raise BackendUnsuitableError(
+            f"{variant.id}: needs {variant.backend} {variant.min_backend_version} or newer, found {version}: "
+            f"pip install '{backend.package}>={variant.min_backend_version}'"
+        )
+    if variant.requires_isa:
+        _check_isa(variant)
+
+
+def open_backend(bundle: Bundle, variant: Variant | str, threads: int | None = None) -> Backend:
+    """Load one variant of a bundle.
+
+    Args:
+        bundle: An open bundle.
+        variant: One of its variants, or the id of one.
+        threads: Threads for one run; None for 1.
+
+    Returns:
+        The loaded model, its inputs and outputs in the contract's order; the caller closes it.
+
+    Raises:
+        InputError: The bundle has no such variant, or ``threads`` is not a positive integer.
+        BundleIntegrityError: The model file was altered.
+        BundleFormatError: The model file takes or gives other tensors than the contract says.
+        BackendMissingError: The backend is not installed; the message names the package.
+        BackendUnsuitableError: The backend is too old, or the CPU lacks a feature.
+        BackendFailedError: The backend cannot load the file.
+    """
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError(f"threads: expected an integer of at least 1 or None, found {threads!r:.60}")
+    if isinstance(variant, str):
+        variant = _named(bundle, variant)
+    check_suitable(variant)
+    manifest = bundle.manifest
+    model = bundle.read(variant.file)
+    try:
+        backend = load_backend(variant.backend).create(
+            model,
+            input_names=[variant.inputs[spec.name] for spec in manifest.inputs],
+            output_names=[variant.outputs[spec.name] for spec in manifest.outputs],
+            threads=threads,
+        )
+    except BackendFailedError as error:
+        raise BackendFailedError(f"{bundle.path}: {variant.file}: {error}") from error
+    try:
+        _check_tensors(f"{bundle.path}: {variant.file}", manifest, backend)
+    except BundleFormatError:
+        backend.close()
+        raise
+    return backend
+
+
+def _unsuitable(variant: Variant) -> BackendError | None:
+    try:
+        check_suitable(variant)
+    except BackendError as error:
+        return error
+    return None
+
+
+def _named(bundle: Bundle, variant_id: str) -> Variant:
+    for variant in bundle.manifest.variants:
+        if variant.id == variant_id:
+            return variant
+    known = ", ".join(variant.id for variant in bundle.manifest.variants)
+    raise InputError(f"{bundle.path}: has no variant {variant_id!r}; it has {known}, or use {AUTO!r}")
+
+
+def _check_isa(variant: Variant) -> None:
+    from edgeml_runtime.isa import cpu_features
+
+    missing = sorted(set(variant.requires_isa) - cpu_features())
+    if missing:
+        raise BackendUnsuitableError(
+            f"{variant.id}: needs the CPU features {', '.join(variant.requires_isa)}, of which this CPU lacks "
+            f"{', '.join(missing)}; use another variant"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with, without zeros at the end: ``2.3.0rc1`` and ``2.3`` are equal."""
+    numbers = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _check_tensors(where: str, manifest: Manifest, backend: Backend) -> None:
+    _check_side(where, "input", manifest.inputs, backend.inputs)
+    _check_side(where, "output", manifest.outputs, backend.outputs)
+
+
+def _check_side(where: str, kind: str, specs: Sequence[InputSpec | OutputSpec], tensors: Sequence[TensorInfo]) -> None:
+    for spec, tensor in zip(specs, tensors, strict=True):
+        shape = (1, *spec.shape)
+        if tensor.dtype != spec.dtype.value or not _fits(tensor.shape, shape):
+            raise BundleFormatError(
+                f"{where}: the contract's {kind} {spec.name!r} is {spec.dtype.value}{list(shape)} with the batch "
+                f"dimension, but the model file's tensor is {tensor!r}; export the bundle again"
+            )
+
+
+def _fits(found: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a declared shape is the expected one, dimensions that the file leaves open apart."""
+    return len(found) == len(shape) and all(size in (None, wanted) for size, wanted in zip(found, shape, strict=True))
