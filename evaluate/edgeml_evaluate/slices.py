@@ -1,0 +1,122 @@
+"""The metric on named subsets of the test set: where a model that is good on average is bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml_evaluate.intervals import Interval, metric_interval
+from edgeml_evaluate.metrics import compute_metric
+from edgeml_runtime.contract import Contract, MetricName, TargetKind
+from edgeml_runtime.errors import ProjectError
+from edgeml_runtime.tensors import OutputRole
+
+if TYPE_CHECKING:
+    from edgeml_evaluate.data import LabelledData
+
+__all__ = ["SliceResult", "attribute_of", "class_labels", "slice_report"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceResult:
+    """The primary metric on one subset.
+
+    Attributes:
+        name: ``ATTRIBUTE=VALUE``, such as ``speaker=theo``.
+        metric: Which metric.
+        value: Its value on the subset.
+        n: Items in it.
+        interval: How sure the value is.
+        too_small: Whether it has fewer items than the contract's ``slices.min_items``, too few to judge.
+    """
+
+    name: str
+    metric: MetricName
+    value: float
+    n: int
+    interval: Interval
+    too_small: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "name": self.name,
+            "metric": self.metric.value,
+            "value": self.value,
+            "n": self.n,
+            "interval": self.interval.to_dict(),
+            "too_small": self.too_small,
+        }
+
+
+def class_labels(contract: Contract) -> tuple[str, ...]:
+    """The labels of the classes, empty for regression."""
+    return next((output.labels for output in contract.outputs if output.role is OutputRole.SCORES), ())
+
+
+def attribute_of(contract: Contract, data: LabelledData, name: str) -> Array:
+    """One attribute of every item; ``label`` is there for every classifier.
+
+    Args:
+        contract: The contract.
+        data: The items.
+        name: An attribute the task gives, or ``"label"``.
+
+    Returns:
+        [n] of str.
+
+    Raises:
+        ProjectError: When the task gives no such attribute.
+    """
+    if name in data.attributes:
+        return data.attributes[name]
+    if name == "label" and contract.target.kind is TargetKind.CLASSIFICATION:
+        return np.asarray(class_labels(contract))[data.targets]
+    known = ", ".join(sorted(data.attributes)) or "none"
+    raise ProjectError(
+        f"edgeml.toml names the attribute {name!r} (slices.by or groups.key), but the items have only: {known}. "
+        f"Let splits() in task.py give {name!r} in LabelledData.attributes, or take it out of edgeml.toml."
+    )
+
+
+def slice_report(contract: Contract, data: LabelledData, predictions: Array) -> tuple[SliceResult, ...]:
+    """The primary metric on every slice of the contract.
+
+    Args:
+        contract: Names the attributes to slice by.
+        data: The items, with those attributes.
+        predictions: [n], class index or value.
+
+    Returns:
+        One result per value of every attribute, in the contract's order and then by value.
+
+    Raises:
+        ProjectError: When an attribute is missing.
+    """
+    groups = attribute_of(contract, data, contract.group) if contract.group else None
+    results = []
+    for name in contract.slices.by:
+        values = attribute_of(contract, data, name)
+        for value in np.unique(values):
+            mask = values == value
+            results.append(_slice(contract, f"{name}={value}", data.targets[mask], predictions[mask], groups, mask))
+    return tuple(results)
+
+
+def _slice(
+    contract: Contract, name: str, targets: Array, predictions: Array, groups: Array | None, mask: Array
+) -> SliceResult:
+    metric = contract.metric.primary
+    return SliceResult(
+        name=name,
+        metric=metric,
+        value=compute_metric(metric, targets, predictions),
+        n=len(targets),
+        interval=metric_interval(metric, targets, predictions, None if groups is None else groups[mask]),
+        too_small=len(targets) < contract.slices.min_items,
+    )
