@@ -1,0 +1,94 @@
+"""Counting an ONNX model's weights, and its operators as ONNX Runtime executes them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import onnxruntime
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from edgeml_export.inventory import Inventory, OperatorCount
+from edgeml_export.quiet import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["onnx_inventory"]
+
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
+_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_INT8_OPERATORS = frozenset(
+    {
+        "QLinearConv",
+        "QLinearMatMul",
+        "QGemm",
+        "ConvInteger",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+    }
+)
+_FLOAT_OPERATORS = frozenset({"Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+
+
+def onnx_inventory(model: ModelProto, front_nodes: Collection[str]) -> Inventory:
+    """Take stock of a model whose nodes still have the names of the conversion.
+
+    Args:
+        model: The fp32 or QDQ model, before its names are shortened.
+        front_nodes: Names of the nodes in float scopes.
+
+    Returns:
+        Weights as the file stores them, and operators after ONNX Runtime's own graph optimization on this machine,
+        because a QDQ graph is float wherever its patterns are not recognised.
+    """
+    weights, front = _weight_bytes(model, front_nodes)
+    return Inventory(weight_bytes=weights, front_end_bytes=front, operators=_operators(model, front_nodes))
+
+
+def _weight_bytes(model: ModelProto, front_nodes: Collection[str]) -> tuple[int, int]:
+    graph = model.graph
+    parameters = {name for node in graph.node if node.op_type in _QDQ for name in node.input[1:]}
+    dequantized = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.name)
+    total = front = 0
+    for tensor in graph.initializer:
+        if tensor.name in parameters or (tensor.data_type not in _FLOATS and tensor.name not in dequantized):
+            continue
+        size = numpy_helper.to_array(tensor).nbytes
+        total += size
+        if readers.get(dequantized.get(tensor.name, tensor.name), set()) <= set(front_nodes):
+            front += size
+    return total, front
+
+
+def _operators(model: ModelProto, front_nodes: Collection[str]) -> OperatorCount:
+    optimized = _optimized(model)
+    int8 = inside = outside = 0
+    for node in optimized.graph.node:
+        if node.op_type in _INT8_OPERATORS:
+            int8 += 1
+        elif node.op_type in _FLOAT_OPERATORS:
+            if node.name in front_nodes:
+                inside += 1
+            else:
+                outside += 1
+    return OperatorCount(int8=int8, float_inside=inside, float_outside=outside)
+
+
+def _optimized(model: ModelProto) -> ModelProto:
+    """The graph after ONNX Runtime's optimizations, but without the memory layout of this machine's CPU."""
+    with tempfile.TemporaryDirectory(prefix="edgeml-") as folder, quiet():
+        path = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)

@@ -1,0 +1,187 @@
+"""The fused model made ready for export: a copy in evaluation mode, checked against the contract."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeml_export.scopes import ModuleScopes
+from edgeml_runtime.errors import EdgemlError, ProjectError
+from edgeml_runtime.progress import Progress, ProgressEvent, silent
+
+if TYPE_CHECKING:
+    from edgeml_evaluate import LabelledData
+    from edgeml_runtime.contract import Contract
+
+__all__ = ["Positional", "Prepared", "prepare", "run_eager"]
+
+Array = NDArray[Any]
+
+_BATCH = 32
+
+
+class Positional(nn.Module):
+    """The fused model behind positional inputs and a dictionary of outputs in the contract's order.
+
+    Args:
+        model: The fused model: inputs in the contract's order → mapping from output name to tensor.
+        outputs: Output names in the contract's order.
+    """
+
+    def __init__(self, model: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """All outputs of the contract for a batch [b, *shape] of every input."""
+        results = self.model(*inputs)
+        return {name: results[name] for name in self.outputs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What converters work on.
+
+    Attributes:
+        module: A copy of the user's model on the CPU, in evaluation mode; the user's own is never touched.
+        example: One item [1, *shape] of every input, for tracing.
+        contract: The contract.
+        scopes: Module paths of the model.
+    """
+
+    module: Positional
+    example: tuple[Tensor, ...]
+    contract: Contract
+    scopes: ModuleScopes
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Input names in the contract's order."""
+        return tuple(spec.name for spec in self.contract.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Output names in the contract's order."""
+        return self.module.outputs
+
+
+def prepare(fused: nn.Module, contract: Contract, calibration: LabelledData) -> Prepared:
+    """Copy the fused model and check that it is what the contract says.
+
+    Args:
+        fused: Takes the contract's inputs [b, *shape] by position, returns a mapping from output name to tensor.
+        contract: The contract.
+        calibration: Items of the training split; the first one is the example for tracing.
+
+    Returns:
+        The copy with all that converters need.
+
+    Raises:
+        ProjectError: A weight is NaN or infinite, an output is missing or of another shape or dtype, a float scope does
+            not exist, the model fails on an item, or it gives another answer when asked again.
+    """
+    _check_items(contract, calibration)
+    copied = copy.deepcopy(fused).cpu().eval().requires_grad_(False)
+    _check_weights(copied)
+    module = Positional(copied, tuple(spec.name for spec in contract.outputs)).eval()
+    scopes = ModuleScopes.of(module, contract.export.float_scopes)
+    example = _tensors(calibration.inputs, contract, slice(0, 1))
+    _check_outputs(module, example, contract)
+    return Prepared(module=module, example=example, contract=contract, scopes=scopes)
+
+
+def run_eager(
+    prepared: Prepared, inputs: Mapping[str, Array], progress: Progress = silent, *, step: str = "eager"
+) -> dict[str, Array]:
+    """What PyTorch itself makes of many items.
+
+    Args:
+        prepared: The model.
+        inputs: Contract input name → [n, *shape].
+        progress: Told about every batch.
+        step: What to call this in the progress.
+
+    Returns:
+        Contract output name → [n, *shape].
+    """
+    total = len(next(iter(inputs.values())))
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, total, _BATCH):
+            parts.append(prepared.module(*_tensors(inputs, prepared.contract, slice(start, start + _BATCH))))
+            progress(ProgressEvent(step=step, done=min(total, start + _BATCH), total=total))
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in prepared.output_names}
+
+
+def _tensors(inputs: Mapping[str, Array], contract: Contract, items: slice) -> tuple[Tensor, ...]:
+    """Copies, because PyTorch warns about arrays that cannot be written."""
+    return tuple(torch.from_numpy(np.array(inputs[spec.name][items], order="C")) for spec in contract.inputs)
+
+
+def _check_items(contract: Contract, calibration: LabelledData) -> None:
+    if len(calibration) == 0:
+        raise ProjectError("export: expected at least one calibration item of the training split, found none")
+    for spec in contract.inputs:
+        if spec.name not in calibration.inputs:
+            raise ProjectError(
+                f"export: calibration items have no input {spec.name!r}, only {sorted(calibration.inputs)}"
+            )
+        array = calibration.inputs[spec.name]
+        if array.dtype.name != spec.dtype.value or array.shape[1:] != spec.shape:
+            raise ProjectError(
+                f"export: calibration input {spec.name!r}: expected {spec.dtype.value}{list(spec.shape)} per item, "
+                f"found {array.dtype.name}{list(array.shape[1:])}"
+            )
+
+
+def _check_weights(model: nn.Module) -> None:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    bad = [name for name, tensor in tensors if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise ProjectError(
+            f"export: expected finite weights, found NaN or infinity in {', '.join(bad[:3])}{more}; the training has "
+            "diverged: lower the learning rate or look for NaN in the data, and train again"
+        )
+
+
+def _check_outputs(module: Positional, example: tuple[Tensor, ...], contract: Contract) -> None:
+    shapes = ", ".join(
+        f"{spec.name}: {spec.dtype.value}[1, {', '.join(map(str, spec.shape))}]" for spec in contract.inputs
+    )
+    try:
+        with torch.inference_mode():
+            results, again = module.model(*example), module.model(*example)
+    except EdgemlError:
+        raise
+    except Exception as error:  # the user's own code runs here
+        raise ProjectError(
+            f"export: the model fails on one item of {shapes}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(results, Mapping):
+        raise ProjectError(f"export: expected a mapping from output name to tensor, found {type(results).__name__}")
+    for spec in contract.outputs:
+        if not isinstance(results.get(spec.name), Tensor):
+            raise ProjectError(f"export: the model gives no output {spec.name!r}, only {', '.join(map(str, results))}")
+        tensor = results[spec.name]
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype != spec.dtype.value or tuple(tensor.shape) != (1, *spec.shape):
+            raise ProjectError(
+                f"export: output {spec.name!r}: expected {spec.dtype.value}{[1, *spec.shape]} for one item, "
+                f"found {dtype}{list(tensor.shape)}; correct the model or edgeml.toml"
+            )
+        if not torch.isfinite(tensor).all():
+            raise ProjectError(f"export: output {spec.name!r} holds NaN or infinity for a training item")
+        if not torch.equal(tensor, again[spec.name]):
+            raise ProjectError(
+                f"export: output {spec.name!r} differs between two runs of the same item in evaluation mode; take the "
+                "randomness (such as dropout with training=True) out of forward"
+            )

@@ -1,0 +1,156 @@
+"""One small model, trained and exported once in all four variants, and a converter that replays it."""
+
+from __future__ import annotations
+
+import importlib.util
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from edgeml_export import export_bundle
+from edgeml_runtime.contract_parse import parse_contract
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The module with the tiny model, its contract and its data; its file can also be run as a program."""
+    spec = importlib.util.spec_from_file_location("tiny_model", Path(__file__).with_name("tiny_model.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Sums depend on the number of threads, and the export in another process is compared byte for byte."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_contract(tiny):
+    """A contract of the tiny model, with other export rules."""
+
+    def make(**export):
+        data = tiny.contract_data()
+        data["export"] |= export
+        return parse_contract(data, source="test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def items(tiny):
+    """Training and test split: [n, 256] int16, four classes."""
+    return SimpleNamespace(train=tiny.make_items(160, seed=1), test=tiny.make_items(101, seed=2))
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, items):
+    """The tiny model after a few steps, left in training mode, as users forget it."""
+    torch.manual_seed(0)
+    model = tiny.TinyFused()
+    waveforms = torch.from_numpy(items.train.inputs["waveform"])
+    targets = torch.from_numpy(items.train.targets)
+    model.features.fit(waveforms)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(waveforms)["logits"], targets).backward()
+        optimizer.step()
+    return model.train()
+
+
+@pytest.fixture(scope="session")
+def wav_file(items, tmp_path_factory):
+    """Test item 7 as a WAV file."""
+    path = tmp_path_factory.mktemp("recordings") / "seven.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(items.test.inputs["waveform"][7].astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(trained, make_contract, items, wav_file, tmp_path_factory):
+    """The whole export, with what it reported on its way, and what was converted."""
+    from edgeml_export import export as module
+
+    converted, events = {}, []
+    load = module.load_converter
+
+    def recording_converter(format_):
+        kind = load(format_)
+
+        class Recording(kind):
+            def fp32(self):
+                converted[f"{format_.value}-fp32"] = super().fp32()
+                return converted[f"{format_.value}-fp32"]
+
+            def quantized(self, *args, **named):
+                converted[f"{format_.value}-int8"] = super().quantized(*args, **named)
+                return converted[f"{format_.value}-int8"]
+
+        return Recording
+
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    out = tmp_path_factory.mktemp("export") / "tiny-1.0.0.edgeml"
+    contract = make_contract()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_converter", recording_converter)
+        report = export_bundle(
+            trained,
+            contract=contract,
+            calibration=items.train,
+            test=items.test,
+            out=out,
+            golden_files={7: str(wav_file)},
+            card="# tiny\n",
+            progress=events.append,
+        )
+    return SimpleNamespace(
+        report=report, out=out, contract=contract, events=events, converted=converted, model=trained, state_before=before
+    )
+
+
+@pytest.fixture
+def replay(exported, monkeypatch):
+    """Export again from what was converted before, so that only what follows conversion is done; takes replacements."""
+    from edgeml_export import export as module
+
+    def install(**replacements):
+        known = exported.converted | {name.replace("_", "-"): value for name, value in replacements.items()}
+
+        def load(format_):
+            return lambda prepared, program: SimpleNamespace(
+                fp32=lambda: known[f"{format_.value}-fp32"],
+                quantized=lambda *args, **named: known[f"{format_.value}-int8"],
+            )
+
+        monkeypatch.setattr(module, "load_converter", load)
+        monkeypatch.setattr(module, "trace", lambda prepared: None)
+
+    return install
+
+
+@pytest.fixture
+def run_export(exported, items, wav_file):
+    """Call export_bundle as the session's export did, with other arguments where given."""
+
+    def run(out, **changes):
+        arguments = {
+            "contract": exported.contract,
+            "calibration": items.train,
+            "test": items.test,
+            "golden_files": {7: str(wav_file)},
+            "card": "# tiny\n",
+        } | changes
+        model = arguments.pop("fused", exported.model)
+        return export_bundle(model, out=out, **arguments)
+
+    return run
+
