@@ -1,0 +1,10 @@
+"""Feature pipelines: modules with ``fit`` and ``forward`` that travel inside the exported graph (docs/features.md)."""
+
+from edgeml_train.features.base import FeaturePipeline
+from edgeml_train.features.chain import Chain
+from edgeml_train.features.image import ImageFeatures
+from edgeml_train.features.log_mel import LogMel
+from edgeml_train.features.standardise import Fill, Standardise
+from edgeml_train.features.window import Window
+
+__all__ = ["Chain", "FeaturePipeline", "Fill", "ImageFeatures", "LogMel", "Standardise", "Window"]

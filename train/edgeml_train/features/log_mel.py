@@ -1,0 +1,226 @@
+"""Log-mel spectrogram of int16 PCM, as a module that exports to ONNX and TFLite.
+
+The DFT's constants would outweigh a small keyword network: a plain DFT of 256 samples is a matrix of 256 KiB. Here it
+is factored as in Cooley and Tukey (1965) into two small transforms, of which the first is a strided, grouped
+convolution that cuts the frames, windows them and applies the twiddle factors at once (:class:`_Spectrum`).
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeml_runtime.errors import ProjectError
+from edgeml_train.features.base import FeaturePipeline, single_input
+from edgeml_train.features.mel import mel_filters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeml_train.features.base import Inputs
+
+__all__ = ["LogMel"]
+
+_FULL_SCALE = 32768.0
+_FIT_BATCH = 64
+
+
+class LogMel(FeaturePipeline):
+    """Frames under a Hann window, power spectrum, mel filters, logarithm, and each mel band standardised.
+
+    The same as ``librosa.feature.melspectrogram(y=pcm / 32768, n_fft=frame, hop_length=hop, window="hann",
+    center=False, power=2.0)`` with Slaney's mel scale and area norm, then the natural logarithm of it plus ``floor``.
+    Samples behind the last whole frame are not used.
+
+    ``floor`` keeps silence finite and decides how much of a recording's own noise is seen: a full-scale sine has a
+    power of (frame / 4) ** 2 in its bin, that is 36 dB re 1 for 256 samples.
+
+    Args:
+        samples: Length of the input in samples, at least one frame.
+        sample_rate_hz: Sampling rate of the input.
+        frame: Samples per frame and length of the DFT; even. 256 at 8 kHz is 32 ms.
+        hop: Samples from one frame to the next. The larger its common divisor with ``frame``, up to the root of
+            ``frame``, the smaller and faster the module.
+        mels: Number of mel bands.
+        low_hz: Lower edge of the first band.
+        high_hz: Upper edge of the last band, or None for half the sampling rate.
+        floor: Mel power added before the logarithm.
+
+    Attributes:
+        frames: Number of frames in an input.
+
+    Raises:
+        ProjectError: The settings contradict each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: int,
+        sample_rate_hz: int,
+        frame: int = 256,
+        hop: int = 128,
+        mels: int = 40,
+        low_hz: float = 60.0,
+        high_hz: float | None = None,
+        floor: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if not 0 < hop <= frame <= samples or frame % 2 or mels < 1 or not floor > 0.0:
+            raise ProjectError(
+                "LogMel: expected 0 < hop <= frame <= samples with an even frame, mels >= 1 and floor > 0, "
+                f"found hop = {hop}, frame = {frame}, samples = {samples}, mels = {mels}, floor = {floor:g}"
+            )
+        self.samples = samples
+        self.mels = mels
+        self.floor = floor
+        self.spectrum = _Spectrum(samples=samples, frame=frame, hop=hop)
+        self.frames = self.spectrum.frames
+        filters = mel_filters(
+            sample_rate_hz=sample_rate_hz,
+            n_fft=frame,
+            mels=mels,
+            low_hz=low_hz,
+            high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
+        )
+        self.register_buffer("filters", _float32(self.spectrum.arrange(filters).T))
+        self.register_buffer("mean", torch.zeros(mels, 1))
+        self.register_buffer("scale", torch.ones(mels, 1))
+        self.filters: torch.Tensor
+        self.mean: torch.Tensor
+        self.scale: torch.Tensor
+
+    def log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Compute the log-mel spectrogram before it is standardised.
+
+        Args:
+            waveform: int16 [b, samples].
+
+        Returns:
+            float32 [b, mels, frames], natural logarithm.
+        """
+        return torch.log(torch.matmul(self.filters, self.spectrum(waveform)) + self.floor)
+
+    def fit(self, inputs: Inputs) -> None:
+        """Learn mean and standard deviation of every mel band over all items and frames.
+
+        Args:
+            inputs: int16 [items, samples], or a mapping with that one entry.
+
+        Raises:
+            ProjectError: The array is not int16 of that many samples.
+        """
+        waveforms = single_input(inputs, pipeline="LogMel")
+        if waveforms.dtype != np.int16 or waveforms.shape[1:] != (self.samples,):
+            raise ProjectError(
+                f"LogMel.fit: expected int16 [items, {self.samples}], found {waveforms.dtype} {list(waveforms.shape)}; "
+                "the input in edgeml.toml and LogMel(samples=…) must agree"
+            )
+        total, squares = torch.zeros(2, self.mels, dtype=torch.float64)
+        with torch.no_grad():
+            for start in range(0, len(waveforms), _FIT_BATCH):
+                batch = torch.from_numpy(np.ascontiguousarray(waveforms[start : start + _FIT_BATCH]))
+                values = self.log_mel(batch).double()
+                total += values.sum(dim=(0, 2))
+                squares += values.square().sum(dim=(0, 2))
+        count = len(waveforms) * self.frames
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp_min(0.0).sqrt()
+        self.mean.copy_(mean[:, None])
+        # A band that hardly varies (silence, or a filter above the source's own band) is not blown up.
+        self.scale.copy_(1.0 / deviation.clamp_min(0.1)[:, None])
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Compute the standardised log-mel spectrogram.
+
+        Args:
+            waveform: int16 [b, samples].
+
+        Returns:
+            float32 [b, 1, frames, mels].
+        """
+        standard = (self.log_mel(waveform) - self.mean) * self.scale
+        return standard.transpose(1, 2).unsqueeze(1)
+
+
+class _Spectrum(nn.Module):
+    """int16 [b, samples] → power spectrum [b, rows, frames] of Hann-windowed frames, full scale 1.
+
+    With n = q · i + j and k = m + r · l (frame = r · q, j < q, i < r), the DFT of x is
+
+        X[m + r·l] = Σ_j exp(-2πi·j·l/q) · { exp(-2πi·j·m/frame) · Σ_i x[q·i + j] · exp(-2πi·i·m/r) }
+
+    The braces, window included, are one convolution over time for each j (``first``); the sum over j is one small
+    matrix for every m (``second``). x is real, so m runs only to r / 2: each remaining bin is the conjugate of one
+    that is there. Rows are ordered by (m, l); :meth:`arrange` brings weights of bins 0 … frame / 2 into that order.
+
+    Against one full matrix as a convolution (256 samples, 61 frames, mel bands included; p50 of one thread, ONNX
+    Runtime 1.32 and LiteRT 2.3 on x86-64): 84 and 57 µs instead of 150 and 120 µs, and 51 kB instead of 282 kB.
+    """
+
+    def __init__(self, *, samples: int, frame: int, hop: int) -> None:
+        super().__init__()
+        self.q = _split(frame, hop)
+        self.r = frame // self.q
+        self.frame = frame
+        self.stride = hop // self.q
+        self.frames = (samples - frame) // hop + 1
+        self.used = (self.frames - 1) * hop + frame
+        i, j = np.arange(self.r), np.arange(self.q)
+        m, length = np.arange(self.r // 2 + 1), np.arange(self.q)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frame) / frame)
+        # Axes j, m, i: the channels of one j lie together, as a grouped convolution has them.
+        turns = j[:, None, None] * m[None, :, None] / frame + i[None, None, :] * m[None, :, None] / self.r
+        first = np.exp(-2j * np.pi * turns) * window.reshape(self.r, self.q).T[:, None, :] / _FULL_SCALE
+        first = np.stack([first.real, first.imag], axis=2)
+        self.register_buffer("first", _float32(first.reshape(-1, 1, self.r)))
+        # Rows: real then imaginary parts of l; columns: (j, part of the first result).
+        second = np.exp(-2j * np.pi * np.outer(length, j) / self.q)
+        real = np.stack([second.real, -second.imag], axis=2).reshape(self.q, -1)
+        imaginary = np.stack([second.imag, second.real], axis=2).reshape(self.q, -1)
+        self.register_buffer("second", _float32(np.concatenate([real, imaginary])))
+        self.first: torch.Tensor
+        self.second: torch.Tensor
+
+    def arrange(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring weights of bins into the order of this module's rows.
+
+        Args:
+            weights: [frame / 2 + 1, n].
+
+        Returns:
+            [rows, n]; a bin that appears in two rows has its weight in the first and zero in the second.
+        """
+        bins = (np.arange(self.r // 2 + 1)[:, None] + self.r * np.arange(self.q)[None, :]).reshape(-1)
+        bins = np.minimum(bins, self.frame - bins)
+        _, first_rows = np.unique(bins, return_index=True)
+        arranged = np.zeros((len(bins), weights.shape[1]))
+        arranged[first_rows] = weights
+        return arranged
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """int16 [b, samples] → float32 [b, rows, frames]."""
+        m = self.r // 2 + 1
+        # Converted before it is cut: TFLite has no slice of int16.
+        used = waveform.to(torch.float32)[:, : self.used]
+        phases = used.reshape(-1, self.used // self.q, self.q).transpose(1, 2)
+        inner = nn.functional.conv1d(phases, self.first, stride=self.stride, groups=self.q)
+        inner = inner.reshape(-1, self.q, m, 2 * self.frames).transpose(1, 2).reshape(-1, m, 2 * self.q, self.frames)
+        parts = torch.matmul(self.second, inner)
+        squares = parts * parts
+        return (squares[:, :, : self.q] + squares[:, :, self.q :]).reshape(-1, m * self.q, self.frames)
+
+
+def _split(frame: int, hop: int) -> int:
+    """Return the common divisor of frame and hop that lies nearest to the root of frame (by ratio)."""
+    common = gcd(frame, hop)
+    divisors = [d for d in range(1, common + 1) if common % d == 0]
+    return min(divisors, key=lambda d: abs(np.log(d * d / frame)))
+
+
+def _float32(values: NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
