@@ -1,0 +1,3 @@
+"""The command line: one module per command, each parses, calls the library and prints."""
+
+__all__: list[str] = []
