@@ -1,0 +1,126 @@
+"""Bundles for the benchmarks: one-node models of the runtime's tests, and any bundle named with ``--bundle``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from edgeml_runtime.bundle_write import write_bundle
+from edgeml_runtime.contract import (
+    Contract,
+    ExportRules,
+    GateRules,
+    MetricName,
+    MetricSpec,
+    SliceRules,
+    TargetKind,
+    TargetSpec,
+)
+from edgeml_runtime.manifest import ModelFormat, Variant
+from edgeml_runtime.tensors import DType, InputSpec, OutputRole, OutputSpec
+
+MODELS = Path(__file__).parent.parent / "tests" / "runtime" / "data" / "models"
+LABELS = tuple("abcdefghijklmnop")
+BACKENDS = {ModelFormat.ONNX: "onnxruntime", ModelFormat.TFLITE: "litert"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneNode:
+    """A model of one node with 16 values in and out, in both formats."""
+
+    file: str
+    dtype: DType
+    range: tuple[float, float]
+    input_tensor: str
+    output_tensor: str
+
+
+ONE_NODE = {
+    "float32": OneNode(
+        file="scores",
+        dtype=DType.FLOAT32,
+        range=(-10, 10),
+        input_tensor="features",
+        output_tensor="probabilities",
+    ),
+    "int16 of full range": OneNode(
+        file="widen",
+        dtype=DType.INT16,
+        range=(-32768, 32767),
+        input_tensor="samples",
+        output_tensor="wide",
+    ),
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--bundle", action="append", default=[], help="also measure this bundle, which has golden vectors; repeatable"
+    )
+
+
+def _contract(model: OneNode) -> Contract:
+    x = InputSpec(name="x", dtype=model.dtype, shape=(16,), range=model.range, unit="V", source="probe")
+    scores = OutputSpec(name="scores", dtype=DType.FLOAT32, shape=(16,), role=OutputRole.SCORES, labels=LABELS)
+    return Contract(
+        name="one-node",
+        version="1.0.0",
+        description="One node.",
+        inputs=(x,),
+        outputs=(scores,),
+        target=TargetSpec(name="letter", kind=TargetKind.CLASSIFICATION),
+        metric=MetricSpec(primary=MetricName.ACCURACY, floor=0.5),
+        slices=SliceRules(),
+        group=None,
+        export=ExportRules(),
+        gate=GateRules(),
+        budgets=(),
+        telemetry=(),
+    )
+
+
+def _variant(model: OneNode, model_format: ModelFormat) -> Variant:
+    return Variant(
+        id=f"{model_format.value}-fp32",
+        file=f"variants/{model_format.value}-fp32.{model_format.value}",
+        format=model_format,
+        precision="fp32",
+        backend=BACKENDS[model_format],
+        min_backend_version="1.0",
+        requires_isa=(),
+        inputs={"x": model.input_tensor},
+        outputs={"scores": model.output_tensor},
+        weight_bytes=0,
+        metrics={},
+        parity={},
+    )
+
+
+@pytest.fixture(scope="session")
+def one_node(tmp_path_factory):
+    """Name → path of a bundle with a model of one node in both formats."""
+    paths = {}
+    for name, model in ONE_NODE.items():
+        variants = [_variant(model, model_format) for model_format in ModelFormat]
+        members = {v.file: (MODELS / f"{model.file}.{v.format.value}").read_bytes() for v in variants}
+        paths[name] = tmp_path_factory.mktemp("one-node") / "one-node-1.0.0.edgeml"
+        write_bundle(paths[name], contract=_contract(model), variants=variants, members=members)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def given_bundles(request):
+    """Paths given with ``--bundle``."""
+    return [Path(path) for path in request.config.getoption("--bundle")]
+
+
+@pytest.fixture
+def show(capsys):
+    """Print a line although pytest captures output."""
+
+    def write(line):
+        with capsys.disabled():
+            print(line)
+
+    return write
