@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from edgeml_runtime.bundle_write import write_bundle
 from edgeml_runtime.contract import (
     Contract,

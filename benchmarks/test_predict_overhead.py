@@ -1,8 +1,8 @@
 """What ``Model.predict`` costs over the raw call of the backend, every check and ``result.label`` included.
 
-``python -m pytest benchmarks/test_predict_overhead.py`` measures one-node models; ``--bundle PATH`` adds the variants of a
-real bundle. Both calls are timed in turns, in shuffled order, within one process. The low decile of many rounds stands
-for the undisturbed machine; medians are printed beside it.
+``python -m pytest benchmarks/test_predict_overhead.py`` measures one-node models; ``--bundle PATH`` adds the variants
+of a real bundle. Both calls are timed in turns, in shuffled order, within one process. The low decile of many rounds
+stands for the undisturbed machine; medians are printed beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from edgeml_runtime import Bundle, Model
 from edgeml_runtime.golden import read_golden
 

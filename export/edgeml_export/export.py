@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeml_export.card import card_with_variants
@@ -17,7 +15,7 @@ from edgeml_export.tracing import trace
 from edgeml_export.trial import Trial, run_trial
 from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.bundle_write import write_bundle
-from edgeml_runtime.errors import BundleError, DefectError, ProjectError, StorageError
+from edgeml_runtime.errors import BundleError, DefectError, ProjectError
 from edgeml_runtime.golden import golden_members
 from edgeml_runtime.histograms import HISTOGRAMS, histograms_member
 from edgeml_runtime.manifest import Variant
@@ -25,6 +23,7 @@ from edgeml_runtime.progress import Progress, ProgressEvent, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import torch
 
@@ -84,9 +83,9 @@ def export_bundle(
     progress(ProgressEvent(step="write", done=0, total=1, message=out.name))
     shipped = [trial for trial in trials if trial.report.shipped]
     members = _members(contract, test, golden_files or {}, card, shipped)
-    _publish(out, contract, [_variant(trial, contract) for trial in shipped], members)
+    bundle_bytes = _write(out, contract, shipped, members)
     progress(ProgressEvent(step="write", done=1, total=1, message=out.name))
-    return ExportReport(bundle=out, bundle_bytes=out.stat().st_size, variants=report.variants)
+    return ExportReport(bundle=out, bundle_bytes=bundle_bytes, variants=report.variants)
 
 
 def _specs(contract: Contract) -> list[VariantSpec]:
@@ -121,7 +120,7 @@ def _try_all(
     trials = []
     for spec in specs:
         progress(ProgressEvent(step=f"convert {spec.id}", done=0, total=1))
-        if spec.format not in converters:
+        if spec.format not in converters:  # importing its libraries takes seconds
             converters[spec.format] = load_converter(spec.format)(prepared, program)
         converted = _convert(converters[spec.format], spec, calibration, progress)
         progress(ProgressEvent(step=f"convert {spec.id}", done=1, total=1, message=f"{len(converted.content)} bytes"))
@@ -130,9 +129,12 @@ def _try_all(
 
 
 def _convert(converter: Converter, spec: VariantSpec, calibration: LabelledData, progress: Progress) -> Converted:
-    if not spec.quantized:
-        return converter.fp32()
-    return converter.quantized(scheme_of(spec), calibration, progress, step=f"calibrate {spec.id}")
+    try:
+        if not spec.quantized:
+            return converter.fp32()
+        return converter.quantized(scheme_of(spec), calibration, progress, step=f"calibrate {spec.id}")
+    except ProjectError as error:
+        raise ProjectError(f"export: {spec.id}: {error}") from error
 
 
 def _members(
@@ -182,18 +184,12 @@ def _variant(trial: Trial, contract: Contract) -> Variant:
     )
 
 
-def _publish(out: Path, contract: Contract, variants: Sequence[Variant], members: Mapping[str, bytes]) -> None:
-    """Write the bundle beside its place, read it back whole, and move it there."""
+def _write(out: Path, contract: Contract, trials: Sequence[Trial], members: Mapping[str, bytes]) -> int:
+    """Write the bundle and read it back whole; returns its size in bytes."""
+    write_bundle(out, contract=contract, variants=[_variant(trial, contract) for trial in trials], members=members)
     try:
-        with tempfile.TemporaryDirectory(prefix=".edgeml-", dir=out.parent) as folder:
-            draft = Path(folder) / out.name
-            write_bundle(draft, contract=contract, variants=variants, members=members)
-            with Bundle.open(draft) as bundle:
-                bundle.verify()
-            draft.replace(out)
+        with Bundle.open(out) as bundle:
+            bundle.verify()
+            return bundle.size_bytes
     except BundleError as error:
         raise DefectError(f"export: the bundle that was just written cannot be read: {error}") from error
-    except OSError as error:
-        raise StorageError(
-            f"export: {out} cannot be written: {error.strerror or error}; nothing was changed"
-        ) from error

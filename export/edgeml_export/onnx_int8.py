@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.onnx_model import IR_VERSION, OnnxGraph
 from edgeml_export.quiet import quiet
 from edgeml_export.scheme import CalibrationMethod as Method
@@ -98,14 +99,23 @@ def quantize_onnx(
                 )
             model = onnx.load(path)
         except OSError as error:
-            raise StorageError(f"export: onnx-int8: {folder}: temporary files cannot be written: {error}") from error
+            raise StorageError(f"{folder}: temporary files cannot be written: {error}") from error
         except Exception as error:  # onnxruntime.quantization raises bare builtins
-            raise ProjectError(f"export: onnx-int8: quantization failed: {type(error).__name__}: {error}") from error
+            raise ProjectError(f"quantization failed: {type(error).__name__}: {error}") from error
+    refuse_unbounded(_scales(model))
     model.ir_version = IR_VERSION
     model.producer_name = model.producer_version = ""
     del model.metadata_props[:], model.graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _scales(model: ModelProto) -> dict[str, tuple[Any, Any]]:
+    """Scale of everything quantized; a scale is as finite as the range that it was computed from."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    arrays = {node.input[0]: onnx.numpy_helper.to_array(constants[node.input[1]]) for node in quantized}
+    return {name: (array, array) for name, array in arrays.items()}
 
 
 def _last_products(graph: OnnxGraph) -> list[str]:

@@ -74,7 +74,7 @@ def convert_onnx(prepared: Prepared, program: ExportedProgram) -> OnnxGraph:
                 output_names=list(prepared.output_names),
             )
     except Exception as error:  # the exporter wraps whatever its translations raise
-        raise explain(program, "onnx", error) from error
+        raise explain(program, "ONNX", error) from error
     if converted is None:
         raise DefectError("torch.onnx.export returned nothing")
     model: ModelProto = converted.model_proto
@@ -90,15 +90,33 @@ def convert_onnx(prepared: Prepared, program: ExportedProgram) -> OnnxGraph:
 
 
 def _front_nodes(model: ModelProto, prepared: Prepared) -> frozenset[str]:
-    """Names of the nodes in float scopes, from the module paths that the exporter leaves in the metadata."""
-    names = set()
-    for index, node in enumerate(model.graph.node):
+    """Names of the nodes in float scopes, from the module paths that the exporter leaves in the metadata.
+
+    A node without them, which an optimization of the exporter made, belongs where everything that reads it belongs.
+    """
+    names: set[str] = set()
+    readers: dict[str, list[str]] = {}
+    for index, node in reversed(list(enumerate(model.graph.node))):
         node.name = node.name or f"{node.op_type}_{index}"
-        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES_KEY), "[]")
-        paths = [str(path).removeprefix("model").removeprefix(".") for path in ast.literal_eval(scopes)]
-        if any(within(path, prepared.scopes.float_scopes) for path in paths):
+        paths = _module_paths(node)
+        reading = [name for output in node.output for name in readers.get(output, [])]
+        if paths is None:
+            inside = bool(reading) and names.issuperset(reading)
+        else:
+            inside = any(within(path, prepared.scopes.float_scopes) for path in paths)
+        if inside:
             names.add(node.name)
+        for name in node.input:
+            readers.setdefault(name, []).append(node.name)
     return frozenset(names)
+
+
+def _module_paths(node: NodeProto) -> list[str] | None:
+    """Dotted paths of the modules that were being called, outermost first, or None where the node does not say."""
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES_KEY), None)
+    if scopes is None:
+        return None
+    return [str(path).removeprefix("model").removeprefix(".") for path in ast.literal_eval(scopes)]
 
 
 def _strip(model: ModelProto) -> None:
@@ -107,7 +125,11 @@ def _strip(model: ModelProto) -> None:
     graph.name = "model"
     model.producer_name = model.producer_version = model.doc_string = graph.doc_string = ""
     del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:], function.value_info[:]
+    nodes = [node for holder in (graph, *model.functions) for node in holder.node]
+    for item in (*nodes, *graph.input, *graph.output, *graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
 

@@ -28,7 +28,7 @@ _BATCH = 32
 
 
 class Positional(nn.Module):
-    """The fused model behind positional inputs and a dictionary of outputs in the contract's order.
+    """The fused model behind positional inputs and outputs, both in the contract's order.
 
     Args:
         model: The fused model: inputs in the contract's order → mapping from output name to tensor.
@@ -40,10 +40,10 @@ class Positional(nn.Module):
         self.model = model
         self.outputs = outputs
 
-    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """All outputs of the contract for a batch [b, *shape] of every input."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """All outputs of the contract, [b, *shape] each, for a batch [b, *shape] of every input."""
         results = self.model(*inputs)
-        return {name: results[name] for name in self.outputs}
+        return tuple(results[name] for name in self.outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def prepare(fused: nn.Module, contract: Contract, calibration: LabelledData) -> 
             not exist, the model fails on an item, or it gives another answer when asked again.
     """
     _check_items(contract, calibration)
-    copied = copy.deepcopy(fused).cpu().eval().requires_grad_(False)
+    copied = copy.deepcopy(fused).cpu().requires_grad_(False)
     _check_weights(copied)
     module = Positional(copied, tuple(spec.name for spec in contract.outputs)).eval()
     scopes = ModuleScopes.of(module, contract.export.float_scopes)
@@ -113,12 +113,13 @@ def run_eager(
         Contract output name → [n, *shape].
     """
     total = len(next(iter(inputs.values())))
-    parts: list[dict[str, Tensor]] = []
+    parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode():
         for start in range(0, total, _BATCH):
             parts.append(prepared.module(*_tensors(inputs, prepared.contract, slice(start, start + _BATCH))))
             progress(ProgressEvent(step=step, done=min(total, start + _BATCH), total=total))
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in prepared.output_names}
+    columns = zip(prepared.output_names, zip(*parts, strict=True), strict=True)
+    return {name: np.concatenate([part.numpy() for part in column]) for name, column in columns}
 
 
 def _tensors(inputs: Mapping[str, Array], contract: Contract, items: slice) -> tuple[Tensor, ...]:

@@ -46,7 +46,7 @@ class TfliteConverter:
 
     def _converted(self, content: bytes) -> Converted:
         return Converted(
-            content=compact_tflite(content, self._prepared),
+            content=compact_tflite(content, self._graph),
             inventory=tflite_inventory(content, self._graph.front_outputs),
             backend="litert",
             min_backend_version=_MIN_LITERT,

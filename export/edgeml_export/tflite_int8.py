@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.quiet import quiet
 from edgeml_export.tflite_model import SIGNATURE, TfliteGraph
 from edgeml_runtime.errors import ProjectError
@@ -52,10 +53,13 @@ def quantize_tflite(
             made = quantizer.Quantizer(graph.content)
             _set_recipe(made, graph, quant)
         ranges = _calibrate(made, graph, inputs, progress, step)
+        refuse_unbounded({name: (found["min"], found["max"]) for name, found in ranges.items() if "min" in found})
         with quiet():
             result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    except ProjectError:
+        raise
     except Exception as error:  # ai-edge-quantizer raises bare builtins
-        raise ProjectError(f"export: tflite-int8: quantization failed: {type(error).__name__}: {error}") from error
+        raise ProjectError(f"quantization failed: {type(error).__name__}: {error}") from error
     return bytes(result.quantized_model)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeml_export.quiet import quiet
-from edgeml_export.tflite_file import constant, read_tflite, write_tflite
+from edgeml_export.tflite_file import constant, operator_name, read_tflite, write_tflite
 from edgeml_export.tracing import explain
 from edgeml_runtime.errors import DefectError
 
@@ -31,13 +31,17 @@ class TfliteGraph:
         content: The file as the converter wrote it.
         float_outputs: Names of the tensors that float operators compute: those in float scopes, and post-processing.
         front_outputs: Those of them that lie in float scopes.
-        inputs: Contract input name → the name its signature has in the file.
+        inputs: Contract input name → the converter's name for it.
+        input_positions: Contract input name → position among the inputs of the graph.
+        output_positions: Contract output name → position among the outputs of the graph.
     """
 
     content: bytes
     float_outputs: frozenset[str]
     front_outputs: frozenset[str]
     inputs: dict[str, str]
+    input_positions: dict[str, int]
+    output_positions: dict[str, int]
 
 
 def convert_tflite(prepared: Prepared, program: ExportedProgram) -> TfliteGraph:
@@ -59,38 +63,49 @@ def convert_tflite(prepared: Prepared, program: ExportedProgram) -> TfliteGraph:
         with quiet(), torch.no_grad():
             content = bytes(litert_torch.convert(prepared.module, prepared.example).model_content())
     except Exception as error:  # lowering functions raise bare builtins
-        raise explain(program, "tflite", error) from error
+        raise explain(program, "TFLite", error) from error
     model = read_tflite(content)
     if len(model.subgraphs) != 1 or len(model.signatureDefs) != 1:
         raise DefectError(f"expected one subgraph and one signature, found {len(model.subgraphs)}")
     front = _front_outputs(model, prepared.scopes)
-    after = _post_processing(model)
-    # litert-torch names positional arguments by their position.
+    # litert-torch names positional inputs and outputs by their position.
     inputs = {name: f"args_{index}" for index, name in enumerate(prepared.input_names)}
-    return TfliteGraph(content=content, float_outputs=front | after, front_outputs=front, inputs=inputs)
+    outputs = {name: f"output_{index}" for index, name in enumerate(prepared.output_names)}
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    return TfliteGraph(
+        content=content,
+        float_outputs=front | _post_processing(model),
+        front_outputs=front,
+        inputs=inputs,
+        input_positions=_positions(inputs, signature.inputs, graph.inputs),
+        output_positions=_positions(outputs, signature.outputs, graph.outputs),
+    )
 
 
-def compact_tflite(content: bytes, prepared: Prepared) -> bytes:
+def compact_tflite(content: bytes, graph: TfliteGraph) -> bytes:
     """Trim a file for shipping: contract names outside, short ones inside, no metadata, no spare buffers.
 
     Args:
         content: The converter's or the quantizer's file.
-        prepared: Gives the names of inputs and outputs.
+        graph: Says which input and output is which; the quantizer keeps their positions.
 
     Returns:
         The file to ship, the same bytes for the same model.
     """
     model = read_tflite(content)
-    graph = model.subgraphs[0]
-    _name_tensors(graph, prepared)
-    _sign(model, graph, prepared)
-    for tensor in graph.tensors:
+    _name_tensors(model, graph)
+    for tensor in model.subgraphs[0].tensors:
         quantization = tensor.quantization
         if quantization is not None and quantization.scale is None:
             tensor.quantization = None
-    model.metadata = model.metadataBuffer = model.description = graph.name = None
-    _drop_spare_buffers(model, graph)
+    model.metadata = model.metadataBuffer = model.description = model.subgraphs[0].name = None
+    _drop_spare_buffers(model)
     return write_tflite(model)
+
+
+def _positions(names: dict[str, str], entries: Any, indices: Any) -> dict[str, int]:
+    by_name = {entry.name.decode(): int(entry.tensorIndex) for entry in entries}
+    return {name: [int(index) for index in indices].index(by_name[theirs]) for name, theirs in names.items()}
 
 
 def _front_outputs(model: Any, scopes: ModuleScopes) -> frozenset[str]:
@@ -108,8 +123,6 @@ def _front_outputs(model: Any, scopes: ModuleScopes) -> frozenset[str]:
 
 def _post_processing(model: Any) -> frozenset[str]:
     """Tensors computed from an output, such as the softmax of the logits, and a softmax that is an output itself."""
-    from edgeml_export.tflite_file import operator_name
-
     graph = model.subgraphs[0]
     outputs = set(graph.outputs)
     behind: set[int] = set()
@@ -125,32 +138,28 @@ def _name(graph: Any, index: int) -> str:
     return name.decode()
 
 
-def _name_tensors(graph: Any, prepared: Prepared) -> None:
-    """Names of inputs and outputs are the contract's; the others are numbers, which no contract name is."""
-    for index, tensor in enumerate(graph.tensors):
-        tensor.name = str(index)
-    for names, indices in ((prepared.input_names, graph.inputs), (prepared.output_names, graph.outputs)):
-        for name, index in zip(names, indices, strict=True):
-            graph.tensors[index].name = name
+def _name_tensors(model: Any, graph: TfliteGraph) -> None:
+    """Give inputs and outputs the contract's names, in the signature too; the others become numbers.
 
-
-def _sign(model: Any, graph: Any, prepared: Prepared) -> None:
-    """Point the signature at the graph's own inputs and outputs; the quantizer leaves it at the int8 tensors."""
-    signature = model.signatureDefs[0]
+    The signature is pointed at the graph's own outputs: the quantizer leaves it at the int8 tensors before them.
+    """
+    subgraph, signature = model.subgraphs[0], model.signatureDefs[0]
+    for index, tensor in enumerate(subgraph.tensors):
+        tensor.name = f":{index}"
     signature.signatureKey = SIGNATURE
-    for entries, names, indices in (
-        (signature.inputs, prepared.input_names, graph.inputs),
-        (signature.outputs, prepared.output_names, graph.outputs),
+    for entries, positions, indices in (
+        (signature.inputs, graph.input_positions, subgraph.inputs),
+        (signature.outputs, graph.output_positions, subgraph.outputs),
     ):
-        for entry, name, index in zip(entries, names, indices, strict=True):
-            entry.name, entry.tensorIndex = name, int(index)
+        for entry, (name, position) in zip(entries, positions.items(), strict=True):
+            entry.name, entry.tensorIndex = name, int(indices[position])
+            subgraph.tensors[entry.tensorIndex].name = name
 
 
-def _drop_spare_buffers(model: Any, graph: Any) -> None:
-    """Keep one empty buffer, which the format wants first, and the ones with data."""
-    empty = model.buffers[0]
-    kept, places = [empty], {}
-    for tensor in graph.tensors:
+def _drop_spare_buffers(model: Any) -> None:
+    """Keep one empty buffer, which the format wants first, and the ones with data, equal ones once."""
+    kept, places = [model.buffers[0]], {}
+    for tensor in model.subgraphs[0].tensors:
         data = constant(model, tensor)
         if data is None:
             tensor.buffer = 0

@@ -106,7 +106,7 @@ class Bundle:
         try:
             return self._members[name]
         except KeyError:
-            held = ", ".join(self._members)
+            held = _some(list(self._members))
             raise BundleFormatError(f"{self.path}: expected a member {name!r}; the bundle holds {held}") from None
 
     def read(self, member: str, *, max_bytes: int | None = None) -> bytes:
@@ -161,6 +161,12 @@ class Bundle:
         return f"Bundle({self.path!r}, {self.manifest.name} {self.manifest.version})"
 
 
+def _some(names: list[str]) -> str:
+    """List names, but no more than a message can hold."""
+    rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + rest or "none"
+
+
 def _check_members(path: str, manifest: Manifest, entries: tuple[Entry, ...]) -> None:
     """Check that the file holds exactly the members the manifest lists, in its order and of its sizes."""
     stated = [(member.name, member.size_bytes) for member in manifest.members]
@@ -171,8 +177,8 @@ def _check_members(path: str, manifest: Manifest, entries: tuple[Entry, ...]) ->
     missing = sorted({name for name, _ in stated} - {name for name, _ in found})
     if unlisted or missing:
         raise BundleFormatError(
-            f"{path}: the members must be those the manifest lists; missing: {', '.join(missing) or 'none'}; "
-            f"not listed: {', '.join(unlisted) or 'none'}"
+            f"{path}: the members must be those the manifest lists; missing: {_some(missing)}; "
+            f"not listed: {_some(unlisted)}"
         )
     at = next(index for index in range(len(stated)) if stated[index : index + 1] != found[index : index + 1])
     raise BundleFormatError(

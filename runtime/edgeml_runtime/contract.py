@@ -134,7 +134,7 @@ class ExportRules:
             set, as a share of the standard deviation of PyTorch's logits.
         max_metric_drop: Largest allowed loss of the primary metric of a quantized variant against fp32, in units of the
             metric (0.005 is half a point of accuracy).
-        max_metric_drop_items: The same allowance in test items; the larger of the two holds (paired over the same items).
+        max_metric_drop_items: The same allowance in test items, paired over the same ones; the larger of the two holds.
         float_scopes: Dotted module paths inside the fused model that stay float in int8 variants.
         calibration_items: How many items of the training split calibrate the activation ranges.
     """

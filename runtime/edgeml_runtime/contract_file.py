@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeml_runtime.contract_parse import parse_contract
+from edgeml_runtime.contract_parse import read_contract
 from edgeml_runtime.errors import ContractError, Fault, ProjectError
+from edgeml_runtime.fields import FaultCollector, Table
+from edgeml_runtime.loaders.load import loader_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,16 +52,19 @@ def read_contract_file(path: str | os.PathLike[str]) -> ContractFile:
         ContractError: It is no TOML, or the contract has faults; all of them are listed.
     """
     file = os.fspath(path)
-    if os.path.isdir(file):
+    if os.path.isdir(file) and os.path.basename(file) != CONTRACT_FILE:
         file = os.path.join(file, CONTRACT_FILE)
-    document = _parse_toml(_read(file), file)
-    own = {key: document.pop(key, {}) for key in ("data", "train")}
-    faults = tuple(
-        Fault(key, "a table", type(table).__name__) for key, table in own.items() if not isinstance(table, dict)
-    )
-    if faults:
-        raise ContractError(file, faults)
-    return ContractFile(contract=parse_contract(document, source=file), data=own["data"], train=own["train"])
+    faults = FaultCollector()
+    document = Table(_parse_toml(_read(file), file), "", faults)
+    data, train = document.table("data"), document.table("train")
+    contract = read_contract(document)
+    for index, spec in enumerate(contract.inputs):
+        where = f"inputs[{index}]"
+        if faults.clean(where):
+            for fault in loader_faults(spec, where):
+                faults.add(fault.path, fault.expected, fault.found, fault.question)
+    faults.raise_if_any(file)
+    return ContractFile(contract=contract, data=data.data, train=train.data)
 
 
 def _read(file: str) -> str:
@@ -71,24 +76,28 @@ def _read(file: str) -> str:
         raise ProjectError(
             f"no {os.path.basename(file)} in {folder}: expected a project folder; `edgeml init` makes one"
         ) from error
+    except IsADirectoryError as error:
+        raise ProjectError(f"{file}: expected a file, found a folder") from error
     except OSError as error:
         raise ProjectError(f"{file}: cannot be read: {error.strerror}") from error
     if len(data) > _MAX_BYTES:
         raise ProjectError(f"{file}: larger than {_MAX_BYTES} bytes, so it is no contract")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8").removeprefix("\ufeff")  # the mark that some editors put in front
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ContractError(
-            file, (Fault(f"line {line}", "UTF-8 text", f"the byte {data[error.start]:#04x}"),)
-        ) from error
+        fault = Fault(f"line {line}", "UTF-8 text", f"the byte {data[error.start]:#04x}")
+        raise ContractError(file, (fault,)) from error
 
 
 def _parse_toml(text: str, file: str) -> dict[str, Any]:
     toml = _toml_module()
     try:
         document: dict[str, Any] = toml.loads(text.replace("\r\n", "\n"))
-    except toml.TOMLDecodeError as error:
+    except RecursionError as error:
+        fault = Fault("syntax", "a contract", "arrays or tables nested too deep to be one")
+        raise ContractError(file, (fault,)) from error
+    except ValueError as error:  # TOMLDecodeError, or what Python says of an integer of thousands of digits
         raise ContractError(file, (Fault("syntax", "TOML (https://toml.io)", str(error)),)) from error
     return document
 

@@ -21,16 +21,16 @@ from edgeml_runtime.contract import (
     TargetSpec,
     TelemetryFeature,
 )
-from edgeml_runtime.contract_rules import check_whole
-from edgeml_runtime.fields import FaultCollector, Table, describe, is_number
+from edgeml_runtime.contract_rules import check_whole, condition
+from edgeml_runtime.fields import FaultCollector, Table, describe, is_number, near
 from edgeml_runtime.tensors_parse import input_to_dict, output_to_dict, parse_inputs, parse_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["contract_sha256", "contract_to_dict", "parse_contract"]
+__all__ = ["contract_sha256", "contract_to_dict", "parse_contract", "read_contract"]
 
-_LARGE = 1e12
+_LARGE = 1e18
 _MAX_EDGES = 4096
 
 
@@ -49,16 +49,28 @@ def parse_contract(data: Mapping[str, Any], *, source: str) -> Contract:
             settles each.
     """
     faults = FaultCollector()
-    table = Table(dict(data), "", faults)
-    contract = _parse(table)
-    table.refuse_unknown()
-    check_whole(contract, table, faults)
+    contract = read_contract(Table(dict(data), "", faults))
     faults.raise_if_any(source)
     return contract
 
 
+def read_contract(table: Table) -> Contract:
+    """Read a contract, leaving it to the caller to raise what faults there are.
+
+    Args:
+        table: The whole file; keys that were read from it before count as known.
+
+    Returns:
+        The contract; stand-ins hold the place of what has a fault.
+    """
+    contract = _parse(table)
+    table.refuse_unknown()
+    check_whole(contract, table.faults)
+    return contract
+
+
 def contract_to_dict(contract: Contract) -> dict[str, Any]:
-    """Turn a contract into JSON values in one canonical form, every default written out.
+    """Turn a contract into JSON values in one canonical form: every default written out, budgets as lists of tables.
 
     Args:
         contract: The contract.
@@ -126,7 +138,10 @@ def _parse(table: Table) -> Contract:
 
 def _parse_target(table: Table) -> TargetSpec:
     target = table.table("target", required=True, question="What does the model predict?")
-    spec = TargetSpec(name=target.text("name"), kind=target.member("kind", TargetKind))
+    spec = TargetSpec(
+        name=target.text("name", question="What does the model predict: a digit, a pressure?"),
+        kind=target.member("kind", TargetKind, question="Does it choose one of several classes, or estimate a number?"),
+    )
     target.refuse_unknown()
     return spec
 
@@ -163,10 +178,9 @@ def _parse_group(table: Table) -> str | None:
 
 def _parse_export(table: Table) -> ExportRules:
     default = ExportRules()
-    variants = table.texts("variants", default.variants)
     rules = ExportRules(
-        variants=variants,
-        required=table.texts("required", tuple(name for name in default.required if name in variants)),
+        variants=table.texts("variants", default.variants),
+        required=table.texts("required", default.required),
         fp32_max_abs_of_std=table.number("fp32_max_abs_of_std", default.fp32_max_abs_of_std, low=0, high=1),
         max_metric_drop=table.number("max_metric_drop", default.max_metric_drop, low=0, high=_LARGE),
         max_metric_drop_items=table.integer("max_metric_drop_items", default.max_metric_drop_items, low=0, high=10**9),
@@ -196,6 +210,7 @@ def _parse_gate(table: Table) -> GateRules:
 
 
 def _parse_budgets(table: Table) -> tuple[Budget, ...]:
+    """All budgets, in one order however the file is arranged, so that equal contracts are equal values."""
     budgets = []
     for profile in table.data:
         limits = table.table(str(profile))
@@ -203,28 +218,29 @@ def _parse_budgets(table: Table) -> tuple[Budget, ...]:
             if limits.has(name.value):
                 budgets.extend(_parse_budget(limits, str(profile), name))
         limits.refuse_unknown()
-    return tuple(budgets)
+    order = list(BudgetName)
+    return tuple(sorted(budgets, key=lambda budget: (budget.profile, order.index(budget.name), condition(budget))))
 
 
 def _parse_budget(limits: Table, profile: str, name: BudgetName) -> list[Budget]:
     """One budget, or several for different variants, from a number, a table or a list of tables."""
-    value = limits.data[name.value]
+    value, path = limits.data[name.value], limits.at(name.value)
     if not isinstance(value, list | tuple):
-        return [_parse_limit(limits, name, profile, value, limits.at(name.value))]
-    return [
-        _parse_limit(limits, name, profile, item, f"{limits.at(name.value)}[{index}]")
-        for index, item in enumerate(value)
-    ]
+        return [_parse_limit(limits, name, profile, value, path)]
+    if not value:
+        limits.faults.add(path, "a number above 0, a table with limit, or a list of such tables", "an empty list")
+    return [_parse_limit(limits, name, profile, item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
 def _parse_limit(limits: Table, name: BudgetName, profile: str, value: object, path: str) -> Budget:
-    if is_number(value):
-        value = {"limit": value}
-    elif not isinstance(value, dict):
-        limits.faults.add(path, "a number, or a table with limit", describe(value))
-        value = {"limit": 1.0}
-    table = Table(value, path, limits.faults)
-    limit = table.number("limit", low=0, high=1e18, question=f"Which {name.value} is still acceptable?")
+    if isinstance(value, dict):
+        table = Table(value, path, limits.faults)
+        limit = table.number("limit", low=0, high=_LARGE, question=f"Which {name.value} is still acceptable?")
+    else:
+        table = Table({}, path, limits.faults)
+        limit = float(value) if is_number(value) else 0.0
+        if not 0 < limit <= _LARGE:
+            limits.faults.add(path, "a number above 0, or a table with limit", describe(value))
     budget = Budget(
         profile=profile,
         name=name,
@@ -241,15 +257,15 @@ def _parse_limit(limits: Table, name: BudgetName, profile: str, value: object, p
 
 def _parse_accepts(table: Table) -> tuple[Provenance, ...]:
     known = {item.value: item for item in Provenance}
+    path = table.at("accepts")
     words = table.texts("accepts", (Provenance.MEASURED.value,))
-    for word in words:
-        if word not in known:
-            table.faults.add(table.at("accepts"), f"some of {', '.join(known)}", describe(word))
-    if not words and isinstance(table.data.get("accepts"), list):
-        table.faults.add(
-            table.at("accepts"), "at least one provenance", "an empty list: nothing could decide the budget"
-        )
-    return tuple(known[word] for word in words if word in known)
+    for index, word in enumerate(words):
+        if word and word not in known:
+            expected = f"one of {', '.join(known)}"
+            table.faults.add(f"{path}[{index}]", expected, f"{describe(word)}{near(word, known)}")
+    if not words and table.faults.clean(path):
+        table.faults.add(path, "at least one provenance", "an empty list: nothing could decide the budget")
+    return tuple(item for item in Provenance if item.value in words)
 
 
 def _budgets_to_dict(budgets: tuple[Budget, ...]) -> dict[str, Any]:
@@ -284,33 +300,33 @@ def _parse_feature(table: Table) -> TelemetryFeature:
 
 
 def _parse_edges(table: Table) -> tuple[float, ...]:
-    expected = f"2 to {_MAX_EDGES} bin edges, strictly increasing"
-    if table.has("edges"):
-        for key in ("bins", "range"):
-            if table.has(key):
-                table.faults.add(
-                    table.at(key), "either edges, or bins with range", "both", "Which of the two gives the bins?"
-                )
+    """The bin edges, from ``edges`` or from ``bins`` with ``range``; empty where they have a fault."""
+    given = [key for key in ("edges", "bins", "range") if table.has(key)]
+    if given == ["edges"]:
+        expected = f"2 to {_MAX_EDGES} bin edges, strictly increasing"
         edges = table.numbers("edges", expected)
-    elif table.has("bins"):
-        edges = _spread(table)
-    else:
-        table.faults.add(table.at("edges"), "edges = [...], or bins = N with range = [low, high]", "neither")
-        return ()
-    if isinstance(table.data.get("edges"), list | tuple) and (
-        not 2 <= len(edges) <= _MAX_EDGES or any(b <= a for a, b in pairwise(edges))
-    ):
-        table.faults.add(table.at("edges"), expected, describe(table.data["edges"]))
-    return edges
+        fits = 2 <= len(edges) <= _MAX_EDGES and all(low < high for low, high in pairwise(edges))
+        if not fits and table.faults.clean(table.at("edges")):
+            table.faults.add(table.at("edges"), expected, describe(table.data["edges"]))
+        return edges
+    if given == ["bins", "range"]:
+        return _spread(table)
+    question = "Where does one bin end and the next one begin?"
+    found = " and ".join(given) or "neither"
+    table.faults.add(table.at("edges"), "either edges = [...], or bins = N with range = [low, high]", found, question)
+    return ()
 
 
 def _spread(table: Table) -> tuple[float, ...]:
     """Edges of equally wide bins."""
+    expected = "[low, high] that the bins share out, the smaller first and far enough apart"
     bins = table.integer("bins", low=1, high=_MAX_EDGES - 1)
-    pair = table.numbers("range", "[low, high] that the bins share out")
-    if len(pair) != 2 or pair[0] >= pair[1]:
-        if pair:
-            table.faults.add(table.at("range"), "[low, high], the smaller first", describe(table.data["range"]))
+    pair = table.numbers("range", expected)
+    if not table.faults.clean(table.at("bins"), table.at("range")):
         return ()
-    low, high = pair
-    return (*(low + (high - low) * step / bins for step in range(bins)), high)
+    low, high = pair if len(pair) == 2 else (0.0, 0.0)
+    edges = (*(low + (high - low) * step / bins for step in range(bins)), high)
+    if not all(below < above for below, above in pairwise(edges)):
+        table.faults.add(table.at("range"), expected, describe(table.data["range"]))
+        return ()
+    return edges

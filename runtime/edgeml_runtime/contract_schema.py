@@ -1,7 +1,7 @@
 """JSON Schema of ``edgeml.toml``, for editors; generated from the dataclasses and their docstrings.
 
 The schema catches misspelt keys, wrong kinds and missing keys while one types. What holds between keys is checked by
-:mod:`edgeml_runtime.contract_parse`, which has the last word.
+:mod:`edgeml_runtime.contract_parse`, which has the last word: the schema refuses nothing that it accepts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from edgeml_runtime import contract as contract_module
 from edgeml_runtime import tensors as tensors_module
+from edgeml_runtime.backends.table import BACKENDS
 from edgeml_runtime.contract import (
     Budget,
     BudgetName,
@@ -28,12 +29,57 @@ from edgeml_runtime.contract import (
     TargetSpec,
     TelemetryFeature,
 )
-from edgeml_runtime.tensors import InputSpec, LoaderSpec, OutputSpec
+from edgeml_runtime.contract_rules import MODEL_NAME, MODULE_PATH, PROFILE_NAME, VERSION, known_variants
+from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec, OutputSpec
+from edgeml_runtime.tensors_parse import MAX_RANK
 
 __all__ = ["contract_json_schema"]
 
 _Schema = dict[str, Any]
 _SCALARS: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SAID = {"type": "string", "pattern": r"\S"}  # a string that is not blank
+_TENSOR_NAME = {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
+_SHAPE = {"minItems": 1, "maxItems": MAX_RANK, "items": {"type": "integer", "minimum": 1}}
+_VARIANTS = {"items": {"enum": known_variants()}, "uniqueItems": True}
+_WORDS = {"items": _SAID, "uniqueItems": True}
+_NOT_NEGATIVE = {"minimum": 0}
+_COUNT = {"minimum": 1}
+
+# What the parser asks beyond the type, by dataclass and key.
+_FURTHER: dict[tuple[type, str], _Schema] = {
+    (Contract, "name"): {"pattern": f"^{MODEL_NAME}$"},
+    (Contract, "version"): {"pattern": f"^{VERSION}$"},
+    (InputSpec, "name"): _TENSOR_NAME,
+    (InputSpec, "shape"): _SHAPE,
+    (InputSpec, "range"): {"minItems": 2, "maxItems": 2},
+    (InputSpec, "unit"): _SAID,
+    (InputSpec, "source"): _SAID,
+    (LoaderSpec, "name"): _SAID,
+    (LoaderSpec, "version"): _COUNT,
+    (OutputSpec, "name"): _TENSOR_NAME,
+    (OutputSpec, "shape"): _SHAPE,
+    (OutputSpec, "labels"): _WORDS,
+    (TargetSpec, "name"): _SAID,
+    (SliceRules, "by"): _WORDS,
+    (SliceRules, "min_items"): _COUNT,
+    (ExportRules, "variants"): {**_VARIANTS, "minItems": 1},
+    (ExportRules, "required"): _VARIANTS,
+    (ExportRules, "fp32_max_abs_of_std"): {"minimum": 0, "maximum": 1},
+    (ExportRules, "max_metric_drop"): _NOT_NEGATIVE,
+    (ExportRules, "max_metric_drop_items"): _NOT_NEGATIVE,
+    (ExportRules, "float_scopes"): {"items": {"type": "string", "pattern": f"^{MODULE_PATH}$"}, "uniqueItems": True},
+    (ExportRules, "calibration_items"): _COUNT,
+    (GateRules, "margin"): _NOT_NEGATIVE,
+    (Budget, "limit"): {"exclusiveMinimum": 0},
+    (Budget, "variant"): {"enum": known_variants()},
+    (Budget, "backend"): {"enum": sorted(BACKENDS)},
+    (Budget, "backend_version"): _SAID,
+    (Budget, "threads"): _COUNT,
+    (Budget, "accepts"): {"minItems": 1, "uniqueItems": True},
+    (TelemetryFeature, "name"): _SAID,
+    (TelemetryFeature, "tensor"): _TENSOR_NAME,
+    (TelemetryFeature, "edges"): {"minItems": 2},
+}
 
 
 def contract_json_schema(*, train: Mapping[str, Any] | None = None) -> _Schema:
@@ -56,7 +102,7 @@ def contract_json_schema(*, train: Mapping[str, Any] | None = None) -> _Schema:
         "properties": {
             "model": model,
             "inputs": {"type": "array", "minItems": 1, "items": _input()},
-            "outputs": {"type": "array", "minItems": 1, "items": _object(OutputSpec, optional=("dtype",))},
+            "outputs": {"type": "array", "minItems": 1, "items": _output()},
             "target": _object(TargetSpec),
             "metric": _object(MetricSpec),
             "slices": _object(SliceRules),
@@ -76,7 +122,12 @@ def _input() -> _Schema:
     loader = _object(LoaderSpec, only=("name", "version"))
     loader["additionalProperties"] = {"type": ["string", "number", "boolean"]}
     schema["properties"]["loader"] = loader
-    schema["properties"]["range"] |= {"minItems": 2, "maxItems": 2}
+    return schema
+
+
+def _output() -> _Schema:
+    schema = _object(OutputSpec, optional=("dtype",))
+    schema["properties"]["dtype"]["default"] = DType.FLOAT32.value
     return schema
 
 
@@ -85,16 +136,18 @@ def _groups() -> _Schema:
         "type": "object",
         "additionalProperties": False,
         "required": ["key"],
-        "properties": {"key": {"type": "string", "description": _documented(Contract)["group"]}},
+        "properties": {"key": {**_SAID, "description": _documented(Contract)["group"]}},
     }
 
 
 def _budgets() -> _Schema:
     entry = _object(Budget, only=tuple(field.name for field in fields(Budget) if field.name not in ("profile", "name")))
-    limit = {"anyOf": [{"type": "number"}, entry, {"type": "array", "items": entry}]}
+    one = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, entry]}
+    limit = {"anyOf": [*one["anyOf"], {"type": "array", "minItems": 1, "items": one}]}
     return {
         "type": "object",
         "description": "Limits per device profile; 'host' is the machine at hand.",
+        "propertyNames": {"pattern": f"^{PROFILE_NAME}$"},
         "additionalProperties": {
             "type": "object",
             "additionalProperties": False,
@@ -129,7 +182,12 @@ def _object(cls: type, *, only: tuple[str, ...] | None = None, optional: tuple[s
         "additionalProperties": False,
         "required": [field.name for field in chosen if _is_required(field) and field.name not in optional],
         "properties": {
-            field.name: {**_kind(hints[field.name]), "description": texts[field.name], **_default(field)}
+            field.name: {
+                **_kind(hints[field.name]),
+                **_FURTHER.get((cls, field.name), {}),
+                "description": texts[field.name],
+                **_default(field),
+            }
             for field in chosen
         },
     }
@@ -168,7 +226,7 @@ def _documented(cls: type) -> dict[str, str]:
     """Each attribute's text in the ``Attributes:`` section of the docstring."""
     section = (cls.__doc__ or "").partition("Attributes:")[2]
     found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    return {name: " ".join(text.split()).replace("``", "`") for name, text in found}
 
 
 # What the annotations name; the modules import some of it for type checkers only.

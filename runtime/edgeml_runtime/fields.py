@@ -13,8 +13,9 @@ from edgeml_runtime.errors import ContractError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import TypeGuard
 
-__all__ = ["FaultCollector", "Table", "describe", "is_number", "near"]
+__all__ = ["FaultCollector", "Table", "describe", "is_number", "key_path", "near"]
 
 _E = TypeVar("_E", bound=Enum)
 _T = TypeVar("_T")
@@ -38,6 +39,12 @@ class FaultCollector:
     def faults(self) -> tuple[Fault, ...]:
         """The faults so far, in the order found."""
         return tuple(self._faults)
+
+    def clean(self, *paths: str) -> bool:
+        """Whether no fault lies at, inside or around any of the key paths, so that their values can be judged."""
+        return not any(
+            _within(fault.path, path) or _within(path, fault.path) for fault in self._faults for path in paths
+        )
 
     def raise_if_any(self, source: str) -> None:
         """Raise :class:`ContractError` with all faults, or do nothing when there are none.
@@ -66,12 +73,12 @@ class Table:
         self.ok = isinstance(data, dict)
         self.data: Mapping[str, Any] = data if isinstance(data, dict) else {}
         self._read: set[str] = set()
-        if not self.ok:
+        if not self.ok and data is not _MISSING:
             faults.add(path, "a table", describe(data))
 
     def at(self, key: str) -> str:
         """Key path of a key of this table."""
-        return f"{self.path}.{key}" if self.path else key
+        return key_path(self.path, key)
 
     def has(self, key: str) -> bool:
         """Whether the key is given; it counts as read."""
@@ -83,7 +90,8 @@ class Table:
         value = self._take(key, "a string", default, question)
         if isinstance(value, str) and (value.strip() or value == default):
             return value
-        return self._refuse(key, "a string that is not empty", value, "", question)
+        expected = "a string that is not empty" if isinstance(value, str) else "a string"
+        return self._refuse(key, expected, value, "", question)
 
     def integer(self, key: str, default: int | None = None, *, low: int, high: int) -> int:
         """An integer from ``low`` to ``high``."""
@@ -99,7 +107,7 @@ class Table:
         expected = f"a number from {low:g} to {high:g}"
         value = self._take(key, expected, default, question)
         if is_number(value) and low <= value <= high:
-            return float(value)
+            return float(value) + 0.0  # no negative zero: it equals zero, but is spelled otherwise
         return self._refuse(key, expected, value, float(low), question)
 
     def boolean(self, key: str, default: bool) -> bool:
@@ -116,42 +124,46 @@ class Table:
             return value
         if isinstance(value, str) and value in members:
             return members[value]
-        return self._refuse(key, expected + near(str(value), members), value, next(iter(members.values())), question)
+        if value is not _MISSING:
+            hint = near(value, members) if isinstance(value, str) else ""
+            self.faults.add(self.at(key), expected, describe(value) + hint, question)
+        return next(iter(members.values()))
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        """A list of strings that are not blank and not given twice."""
-        expected = "a list of strings, none empty and none twice"
-        value = self._take(key, expected, default)
-        if isinstance(value, list | tuple) and all(isinstance(item, str) and item.strip() for item in value):
-            if len(set(value)) == len(value):
-                return tuple(value)
-            twice = next(item for item in value if list(value).count(item) > 1)
-            self.faults.add(self.at(key), expected, f"{twice!r} twice")
-            return tuple(value)
-        return self._refuse(key, expected, value, ())
+        """A list of strings that are not blank and not given twice; a fault names the place in the list."""
+        value = self._take(key, "a list of strings", default)
+        if not isinstance(value, list | tuple):
+            return self._refuse(key, "a list of strings", value, ())
+        first: dict[str, int] = {}
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not item.strip():
+                self.faults.add(f"{self.at(key)}[{index}]", "a string that is not empty", describe(item))
+            elif (same := first.setdefault(item, index)) != index:
+                found = f"{describe(item)}, which {self.at(key)}[{same}] has"
+                self.faults.add(f"{self.at(key)}[{index}]", "a value of its own", found)
+        return tuple(item if isinstance(item, str) else "" for item in value)
 
-    def numbers(self, key: str, expected: str) -> tuple[float, ...]:
+    def numbers(self, key: str, expected: str, question: str | None = None) -> tuple[float, ...]:
         """A list of finite numbers; ``expected`` says what they are in the fault."""
-        value = self._take(key, expected, None)
+        value = self._take(key, expected, None, question)
         if isinstance(value, list | tuple) and all(is_number(item) for item in value):
-            return tuple(float(item) for item in value)
-        return self._refuse(key, expected, value, ())
+            return tuple(float(item) + 0.0 for item in value)
+        return self._refuse(key, expected, value, (), question)
 
     def table(self, key: str, *, required: bool = False, question: str | None = None) -> Table:
-        """A table inside this one; an empty one where the key is not given."""
+        """A table inside this one; where it is required but missing, that is one fault, and its keys are none."""
         value = self._take(key, "a table", None if required else {}, question)
-        return Table({} if value is _MISSING else value, self.at(key), self.faults)
+        return Table(value, self.at(key), self.faults)
 
     def items(self, key: str, *, required: bool, question: str | None = None) -> list[Any]:
         """A list of tables; each is still to be read."""
-        value = self._take(
-            key, "at least one table" if required else "a list of tables", None if required else [], question
+        expected = (
+            f"at least one table, written [[{self.at(key)}]]" if required else f"tables, written [[{self.at(key)}]]"
         )
-        if value is _MISSING:
-            return []
+        value = self._take(key, expected, None if required else [], question)
         if isinstance(value, list | tuple) and (value or not required):
             return list(value)
-        return self._refuse(key, f"a list of tables, written [[{self.at(key)}]]", value, [])
+        return self._refuse(key, expected, value, [], question)
 
     def refuse_unknown(self) -> None:
         """Note every key of the table that was never asked for, with the nearest that is known."""
@@ -178,18 +190,29 @@ class Table:
         return instead
 
 
-def is_number(value: object) -> bool:
+def key_path(parent: str, key: str) -> str:
+    """The path of a key inside a table (the file itself where ``parent`` is empty), quoted where TOML wants that."""
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    key = key if bare else f'"{key}"'
+    return f"{parent}.{key}" if parent else key
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is an integer or float that is finite and within float32's range."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
 def describe(value: object) -> str:
-    """A value as a fault shows it: its kind where it is large, the value itself otherwise."""
+    """A value as a fault shows it, cut short where it is long."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = repr(value)
+    if isinstance(value, int) and value.bit_length() > 192:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to spell out the largest ones
+    if isinstance(value, list | tuple) and len(value) > 8:
+        return f"a list of {len(value)}"
+    text = "[" + ", ".join(map(describe, value)) + "]" if isinstance(value, list | tuple) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -199,3 +222,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
     found = get_close_matches(word, list(known), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or (inner.startswith(outer) and inner[len(outer)] in ".[")

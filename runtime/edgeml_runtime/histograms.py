@@ -208,7 +208,9 @@ def _parse(item: object, where: str) -> Histogram:
         raise BundleFormatError(f"{where}: edges: expected strictly increasing floats, found {edges!r:.80}")
     if len(counts) != len(edges) + 1 or not all(type(count) is int and count >= 0 for count in counts):
         raise BundleFormatError(f"{where}: counts: expected {len(edges) + 1} integers from 0, found {counts!r:.80}")
-    if missing < 0 or sum(counts) + missing != n:
+    if missing < 0:
+        raise BundleFormatError(f"{where}: missing: expected at least 0, found {missing}")
+    if sum(counts) + missing != n:
         raise BundleFormatError(f"{where}: n: expected {sum(counts) + missing}, counts and missing in all, found {n}")
     name = take(item, "name", str, where)
     return Histogram(name=name, edges=tuple(edges), counts=tuple(counts), missing=missing, n=n)

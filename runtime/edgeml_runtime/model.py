@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from edgeml_runtime.bundle import Limits
     from edgeml_runtime.manifest import Manifest, Variant
     from edgeml_runtime.selftest import SelfTestReport
-    from edgeml_runtime.tensors import InputSpec
 
 __all__ = ["Model"]
 
 
 class Model:
-    """One variant of a bundle, ready to predict. Any number of threads may use it.
+    """One variant of a bundle, ready to predict; made by :meth:`load`. Any number of threads may use it.
 
     Close it when done, or use it as a context manager::
 
@@ -58,14 +57,6 @@ class Model:
     )
 
     def __init__(self, bundle: Bundle, variant: Variant, backend: Backend, threads: int | None) -> None:
-        """Join what :meth:`load` opened.
-
-        Args:
-            bundle: Where it comes from; it may be closed afterwards.
-            variant: The variant that ``backend`` runs.
-            backend: Its loaded model; the model closes it.
-            threads: As given to the backend.
-        """
         self._backend = backend
         self._limits = bundle.limits
         self._feeds = compile_feeds(bundle.manifest.inputs)
@@ -160,16 +151,10 @@ class Model:
             The result.
 
         Raises:
-            InputError: The file is missing, corrupt or of another kind, or the model does not take exactly one input
-                with a loader.
+            InputError: The file is missing, corrupt or of another kind, or the model has other inputs beside.
             BackendFailedError: The backend raised.
             BackendError: The model was closed.
         """
-        if len(self.manifest.inputs) != 1:
-            names = ", ".join(repr(spec.name) for spec in self.manifest.inputs)
-            raise InputError(
-                f"predict_file needs a model with one input, this one has {names}; use load_file and predict"
-            )
         return self.predict(self.load_file(path))
 
     def load_file(self, path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -186,7 +171,13 @@ class Model:
         """
         from edgeml_runtime.loaders import load_tensor
 
-        return load_tensor(self._loaded_input(), path)
+        loaded = [spec for spec in self.manifest.inputs if spec.loader is not None]
+        if len(loaded) != 1:
+            names = ", ".join(repr(spec.name) for spec in loaded) or "none"
+            raise InputError(
+                f"reading a file needs exactly one input with a loader; those of this model: {names}; hand in arrays"
+            )
+        return load_tensor(loaded[0], path)
 
     def self_test(self) -> SelfTestReport:
         """Run the bundle's golden vectors through :meth:`predict` and compare with what is expected of this variant.
@@ -202,21 +193,14 @@ class Model:
 
         with Bundle.open(self.bundle_path, limits=self._limits) as bundle:
             if bundle.manifest != self.manifest:
-                raise BundleIntegrityError(f"{self.bundle_path}: was replaced since the model was loaded; load it again")
+                raise BundleIntegrityError(
+                    f"{self.bundle_path}: was replaced since the model was loaded; load it again"
+                )
             return run_self_test(self, bundle)
 
     def close(self) -> None:
         """Release the model. Predictions that run in other threads end as usual. Closing twice is allowed."""
         self._backend.close()
-
-    def _loaded_input(self) -> InputSpec:
-        loaded = [spec for spec in self.manifest.inputs if spec.loader is not None]
-        if len(loaded) != 1:
-            names = ", ".join(repr(spec.name) for spec in loaded) or "none"
-            raise InputError(
-                f"reading a file needs exactly one input with a loader; those of this model: {names}; hand in arrays"
-            )
-        return loaded[0]
 
     def __enter__(self) -> Model:
         return self

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from edgeml_runtime.backends.base import Backend, TensorInfo
     from edgeml_runtime.bundle import Bundle
-    from edgeml_runtime.manifest import Manifest, Variant
+    from edgeml_runtime.manifest import Variant
     from edgeml_runtime.tensors import InputSpec, OutputSpec
 
-__all__ = ["AUTO", "check_suitable", "open_backend", "select_variant"]
+__all__ = ["AUTO", "open_backend", "select_variant"]
 
 AUTO = "auto"
 
@@ -35,18 +35,17 @@ def select_variant(bundle: Bundle, variant: str = AUTO) -> Variant:
         variant: A variant id, or ``"auto"`` for the first one, in the manifest's order, that can run here.
 
     Returns:
-        The variant; its backend is installed, new enough, and the CPU has the features it requires.
+        The variant; :func:`open_backend` checks whether one chosen by its id can run here.
 
     Raises:
         InputError: The bundle has no such variant.
-        BackendMissingError: A backend is not installed; the message names the package.
-        BackendUnsuitableError: A backend is too old, or the CPU lacks a feature.
+        BackendMissingError: None can run here, and a backend is missing; the message says why for each, and names
+            packages.
+        BackendUnsuitableError: None can run here, for backends that are too old or features the CPU lacks.
     """
-    variants = bundle.manifest.variants
     if variant != AUTO:
-        chosen = _named(bundle, variant)
-        check_suitable(chosen)
-        return chosen
+        return _named(bundle, variant)
+    variants = bundle.manifest.variants
     reasons: list[BackendError] = []
     for candidate in variants:
         reason = _unsuitable(candidate)
@@ -58,16 +57,8 @@ def select_variant(bundle: Bundle, variant: str = AUTO) -> Variant:
     raise kind(f"{bundle.path}: none of its {len(variants)} variants can run here\n{listed}")
 
 
-def check_suitable(variant: Variant) -> None:
-    """Check that a variant can run here.
-
-    Args:
-        variant: A variant of a manifest.
-
-    Raises:
-        BackendMissingError: Its backend is not installed or does not load; the message names the package.
-        BackendUnsuitableError: Its backend is too old, or the CPU lacks a feature.
-    """
+def _check_suitable(variant: Variant) -> None:
+    """Raise BackendMissingError or BackendUnsuitableError where a variant cannot run here."""
     backend = load_backend(variant.backend)
     try:
         version = backend.installed_version()
@@ -113,7 +104,7 @@ def open_backend(bundle: Bundle, variant: Variant | str, threads: int | None = N
         raise InputError(f"threads: expected an integer of at least 1 or None, found {threads!r:.60}")
     if isinstance(variant, str):
         variant = _named(bundle, variant)
-    check_suitable(variant)
+    _check_suitable(variant)
     manifest = bundle.manifest
     model = bundle.read(variant.file)
     try:
@@ -125,17 +116,14 @@ def open_backend(bundle: Bundle, variant: Variant | str, threads: int | None = N
         )
     except BackendFailedError as error:
         raise BackendFailedError(f"{bundle.path}: {variant.file}: {error}") from error
-    try:
-        _check_tensors(f"{bundle.path}: {variant.file}", manifest, backend)
-    except BundleFormatError:
-        backend.close()
-        raise
+    _check_tensors(f"{bundle.path}: {variant.file}", "input", manifest.inputs, backend.inputs)
+    _check_tensors(f"{bundle.path}: {variant.file}", "output", manifest.outputs, backend.outputs)
     return backend
 
 
 def _unsuitable(variant: Variant) -> BackendError | None:
     try:
-        check_suitable(variant)
+        _check_suitable(variant)
     except BackendError as error:
         return error
     return None
@@ -173,12 +161,9 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _check_tensors(where: str, manifest: Manifest, backend: Backend) -> None:
-    _check_side(where, "input", manifest.inputs, backend.inputs)
-    _check_side(where, "output", manifest.outputs, backend.outputs)
-
-
-def _check_side(where: str, kind: str, specs: Sequence[InputSpec | OutputSpec], tensors: Sequence[TensorInfo]) -> None:
+def _check_tensors(
+    where: str, kind: str, specs: Sequence[InputSpec | OutputSpec], tensors: Sequence[TensorInfo]
+) -> None:
     for spec, tensor in zip(specs, tensors, strict=True):
         shape = (1, *spec.shape)
         if tensor.dtype != spec.dtype.value or not _fits(tensor.shape, shape):

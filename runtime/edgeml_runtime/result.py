@@ -45,17 +45,15 @@ class Result:
 
     Everything is worked out when it is asked for, so what an application does not read costs nothing. A plain class: a
     frozen dataclass takes half a microsecond longer to build.
+
+    Args:
+        arrays: One per output of the layout, each with the batch dimension of 1 in front.
+        layout: Of the model.
     """
 
     __slots__ = ("_arrays", "_layout")
 
     def __init__(self, arrays: list[NDArray[Any]], layout: ResultLayout) -> None:
-        """Wrap a backend's outputs.
-
-        Args:
-            arrays: One per output of the layout, each with the batch dimension of 1 in front.
-            layout: Of the model.
-        """
         self._arrays = arrays
         self._layout = layout
 

@@ -10,7 +10,15 @@ from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec, OutputRole, Out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_ELEMENTS", "VALUE_RANGES", "input_to_dict", "output_to_dict", "parse_inputs", "parse_outputs"]
+__all__ = [
+    "MAX_ELEMENTS",
+    "MAX_RANK",
+    "VALUE_RANGES",
+    "input_to_dict",
+    "output_to_dict",
+    "parse_inputs",
+    "parse_outputs",
+]
 
 # A tensor of 2**28 elements is a gigabyte of float32: beyond every device edgeml is for.
 MAX_ELEMENTS = 1 << 28
@@ -25,7 +33,7 @@ VALUE_RANGES: dict[DType, tuple[float, float]] = {
     DType.INT64: (-(2**63), 2**63 - 1),
     DType.FLOAT32: (-_FLOAT32_MAX, _FLOAT32_MAX),
 }
-_SOURCE_QUESTION = "Where does this value come from on the device at inference time?"
+_SOURCE_QUESTION = "Where does the value come from on the device?"
 
 
 def parse_inputs(items: Sequence[Any], faults: FaultCollector) -> tuple[InputSpec, ...]:
@@ -60,14 +68,12 @@ def parse_outputs(items: Sequence[Any], faults: FaultCollector) -> tuple[OutputS
 
 def input_to_dict(spec: InputSpec) -> dict[str, Any]:
     """JSON values of an input; :func:`parse_inputs` reads them back."""
-    low, high = spec.range
-    if spec.dtype is not DType.FLOAT32:
-        low, high = int(low), int(high)
+    exact = float if spec.dtype is DType.FLOAT32 else int
     table: dict[str, Any] = {
         "name": spec.name,
         "dtype": spec.dtype.value,
         "shape": list(spec.shape),
-        "range": [low, high],
+        "range": [exact(limit) for limit in spec.range],
         "unit": spec.unit,
         "source": spec.source,
         "allow_missing": spec.allow_missing,
@@ -93,9 +99,9 @@ def output_to_dict(spec: OutputSpec) -> dict[str, Any]:
 
 
 def _parse_input(table: Table) -> InputSpec:
-    dtype = table.member("dtype", DType)
+    dtype = _input_dtype(table)
     spec = InputSpec(
-        name=_name(table),
+        name=_name(table, "Under which name do callers hand it in?"),
         dtype=dtype,
         shape=_shape(table),
         range=_range(table, dtype),
@@ -104,7 +110,7 @@ def _parse_input(table: Table) -> InputSpec:
         loader=_parse_loader(table.table("loader")) if table.has("loader") else None,
         allow_missing=table.boolean("allow_missing", False),
     )
-    if spec.allow_missing and table.data.get("dtype") == dtype.value != DType.FLOAT32.value:
+    if spec.allow_missing and dtype is not DType.FLOAT32:  # float32 also stands in for a dtype with a fault
         table.faults.add(
             table.at("allow_missing"),
             "false, because only float32 holds NaN for a missing value",
@@ -114,6 +120,13 @@ def _parse_input(table: Table) -> InputSpec:
     return spec
 
 
+def _input_dtype(table: Table) -> DType:
+    """The element type; float32, which can hold what the others can, where it has a fault."""
+    seen = len(table.faults.faults)
+    dtype = table.member("dtype", DType)
+    return dtype if len(table.faults.faults) == seen else DType.FLOAT32
+
+
 def _parse_loader(table: Table) -> LoaderSpec:
     name = table.text("name", question="Which loader decodes the files: wav or image?")
     version = table.integer("version", low=1, high=1_000_000)
@@ -121,12 +134,14 @@ def _parse_loader(table: Table) -> LoaderSpec:
     for key, value in options.items():
         if not isinstance(value, str | bool) and not is_number(value):
             table.faults.add(table.at(key), "a string, a number, true or false", describe(value))
+        elif isinstance(value, float):
+            options[key] = value + 0.0
     return LoaderSpec(name=name, version=version, options=options)
 
 
 def _parse_output(table: Table) -> OutputSpec:
     spec = OutputSpec(
-        name=_name(table),
+        name=_name(table, "Under which name do callers read it?"),
         dtype=table.member("dtype", DType, DType.FLOAT32),
         shape=_shape(table),
         role=table.member(
@@ -141,70 +156,77 @@ def _parse_output(table: Table) -> OutputSpec:
 
 
 def _check_labels(spec: OutputSpec, table: Table) -> None:
-    scores = spec.role is OutputRole.SCORES
-    if spec.labels and not scores:
-        table.faults.add(
-            table.at("labels"), 'labels only where role = "scores"', f"labels with role {spec.role.value!r}"
-        )
-    elif scores and "role" in table.data and spec.shape and len(spec.labels) != spec.shape[-1]:
-        table.faults.add(
-            table.at("labels"),
-            f"{spec.shape[-1]} labels, one per class of shape {list(spec.shape)}",
-            f"{len(spec.labels)} labels",
-            "What is the name of each class, in the order of the model's outputs?",
-        )
+    if not table.faults.clean(table.at("role")):
+        return
+    if spec.role is not OutputRole.SCORES:
+        if spec.labels:
+            found = f"{len(spec.labels)} labels with role {spec.role.value!r}"
+            table.faults.add(table.at("labels"), 'labels only where role = "scores"', found)
+    elif table.faults.clean(table.at("shape")) and isinstance(table.data.get("labels", []), list | tuple):
+        classes = spec.shape[-1]
+        if len(spec.labels) != classes:
+            table.faults.add(
+                table.at("labels"),
+                f"{classes} labels, one per class of shape {list(spec.shape)}",
+                f"{len(spec.labels) or 'no'} labels",
+                "What is the name of each class, in the order of the model's outputs?",
+            )
 
 
-def _name(table: Table) -> str:
-    name = table.text("name")
+def _name(table: Table, question: str) -> str:
+    name = table.text("name", question=question)
     if name and not (name.isascii() and name.isidentifier()):
         table.faults.add(table.at("name"), "letters, digits and underscores, no digit first", describe(name))
     return name
 
 
 def _shape(table: Table) -> tuple[int, ...]:
-    expected = "a list of positive integers, without the batch dimension"
-    sizes = table.numbers("shape", expected)
-    if not table.has("shape") or not isinstance(table.data["shape"], list | tuple) or not sizes:
-        if table.has("shape") and table.data["shape"] in ([], ()):
-            table.faults.add(table.at("shape"), expected, "an empty list; write [1] for a single value")
+    """The shape; empty where it has a fault."""
+    path, expected = table.at("shape"), "a list of positive integers, without the batch dimension"
+    table.numbers("shape", expected)
+    if not table.has("shape") or not table.faults.clean(path):
         return ()
-    if any(
-        size < 1 or size != int(size) or isinstance(raw, float)
-        for size, raw in zip(sizes, table.data["shape"], strict=True)
-    ):
-        table.faults.add(table.at("shape"), expected, describe(table.data["shape"]))
-        return ()
-    shape = tuple(int(size) for size in sizes)
+    shape: tuple[int, ...] = tuple(table.data["shape"])
+    if not shape:
+        table.faults.add(path, expected, "an empty list; write [1] for a single value")
+    elif any(not isinstance(size, int) or size < 1 for size in shape):
+        table.faults.add(path, expected, describe(shape))
+    elif len(shape) > MAX_RANK or _product(shape) > MAX_ELEMENTS:
+        table.faults.add(path, f"at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements", describe(shape))
+    else:
+        return shape
+    return ()
+
+
+def _product(shape: tuple[int, ...]) -> int:
     elements = 1
     for size in shape:
         elements *= size
-    if len(shape) > MAX_RANK or elements > MAX_ELEMENTS:
-        table.faults.add(
-            table.at("shape"), f"at most {MAX_RANK} dimensions and {MAX_ELEMENTS} elements", describe(list(shape))
-        )
-        return ()
-    return shape
+    return elements
 
 
 def _range(table: Table, dtype: DType) -> tuple[float, float]:
-    expected = "[smallest, largest] valid value, the smaller first"
-    pair = table.numbers("range", expected)
+    """Both limits, exact integers for integer inputs; the dtype's own where they have a fault."""
+    path, expected = table.at("range"), "[smallest, largest] valid value, both finite, the smaller first"
     widest = VALUE_RANGES[dtype]
-    if len(pair) != 2:
-        if pair or (table.has("range") and table.data["range"] in ([], ())):
-            table.faults.add(table.at("range"), expected, describe(table.data["range"]))
+    pair = table.numbers("range", expected, question="Which values can occur on the device?")
+    if not table.has("range") or not table.faults.clean(path):
         return widest
-    low, high = pair
-    known = table.data.get("dtype") == dtype.value  # otherwise dtype is a stand-in, which must not be judged by
+    found = describe(table.data["range"])
+    low, high = pair if len(pair) == 2 else (0.0, 0.0)
     if low >= high:
-        table.faults.add(table.at("range"), expected, describe(table.data["range"]))
-    elif known and (low < float(widest[0]) or high > float(widest[1])):
-        limits = f"within {widest[0]:g} to {widest[1]:g}, what {dtype.value} can hold"
-        table.faults.add(table.at("range"), limits, describe(table.data["range"]))
-    elif known and dtype is not DType.FLOAT32 and (low != int(low) or high != int(high)):
-        table.faults.add(table.at("range"), f"integers, as the input is {dtype.value}", describe(table.data["range"]))
-    return low, high
+        table.faults.add(path, expected, found)
+        return widest
+    if dtype is DType.FLOAT32:
+        return low, high
+    low, high = table.data["range"]
+    if low < widest[0] or high > widest[1]:
+        table.faults.add(path, f"within {widest[0]} to {widest[1]}, what {dtype.value} can hold", found)
+    elif low != int(low) or high != int(high):
+        table.faults.add(path, f"integers, as the input is {dtype.value}", found)
+    else:
+        return int(low), int(high)
+    return widest
 
 
 def _refuse_twice(names: list[str], path: str, faults: FaultCollector) -> None:

@@ -195,7 +195,7 @@ def _accept_type(item: object, spec: InputSpec) -> Array:
     if isinstance(item, np.ma.MaskedArray):
         raise InputError(
             f"input {spec.name!r}: expected a plain numpy array, found a masked array, whose mask would be lost; "
-            f"{_fill_advice(spec)}"
+            f"decide what stands for masked values: x.filled({'np.nan' if spec.allow_missing else 'value'})"
         )
     array: Array = np.asarray(item)
     dtype = np.dtype(spec.dtype.value)
@@ -233,18 +233,11 @@ def _type_name(item: object) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
-def _fill_advice(spec: InputSpec) -> str:
-    return f"decide what stands for masked values: x.filled({'np.nan' if spec.allow_missing else 'value'})"
-
-
-def _where(mask: Array) -> tuple[tuple[int, ...], int]:
-    """Index of the first true element, and how many there are."""
-    first = np.unravel_index(int(mask.argmax()), mask.shape)
-    return tuple(int(index) for index in first), int(mask.sum())
-
-
-def _further(count: int) -> str:
-    return f" and {count - 1} more" if count > 1 else ""
+def _first(array: Array, wrong: Array) -> str:
+    """Name the first of the wrong elements, and how many more there are."""
+    index = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    more = int(wrong.sum()) - 1
+    return f"{array[index]} at index {[int(i) for i in index]}" + (f" and {more} more" if more else "")
 
 
 def _dtype_error(array: Array, spec: InputSpec) -> InputError:
@@ -274,22 +267,17 @@ def _shape_error(array: Array, spec: InputSpec) -> InputError:
 
 
 def _finite_error(array: Array, wrong: Array, spec: InputSpec) -> InputError:
-    index, count = _where(wrong)
-    value = array[index]
     advice = "check the source for a division by zero or an overflow"
-    if np.isnan(value):
+    if np.isnan(array[wrong][0]):
         advice = "the contract allows no missing values: fill them in before predicting"
-    return InputError(
-        f"input {spec.name!r}: expected finite values, found {value} at index {list(index)}{_further(count)}; {advice}"
-    )
+    return InputError(f"input {spec.name!r}: expected finite values, found {_first(array, wrong)}; {advice}")
 
 
-def _range_error(array: Array, outside: Array, spec: InputSpec) -> InputError:
-    index, count = _where(outside)
+def _range_error(array: Array, wrong: Array, spec: InputSpec) -> InputError:
     low, high = spec.range
     return InputError(
-        f"input {spec.name!r}: expected values from {low:g} to {high:g} {spec.unit}, found {array[index]} at index "
-        f"{list(index)}{_further(count)}; check the unit and the scaling, or clip it if that is what the sensor does"
+        f"input {spec.name!r}: expected values from {low:g} to {high:g} {spec.unit}, found {_first(array, wrong)}; "
+        "check the unit and the scaling, or clip it if that is what the sensor does"
     )
 
 

@@ -113,7 +113,13 @@ def exported(trained, make_contract, items, wav_file, tmp_path_factory):
             progress=events.append,
         )
     return SimpleNamespace(
-        report=report, out=out, contract=contract, events=events, converted=converted, model=trained, state_before=before
+        report=report,
+        out=out,
+        contract=contract,
+        events=events,
+        converted=converted,
+        model=trained,
+        state_before=before,
     )
 
 
@@ -153,4 +159,3 @@ def run_export(exported, items, wav_file):
         return export_bundle(model, out=out, **arguments)
 
     return run
-

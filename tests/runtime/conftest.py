@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,9 +89,7 @@ KINDS = {
     "pixels": Kind(
         file="pixels",
         inputs=(
-            make_input(
-                "image", "uint8", (4, 4, 1), (0, 255), loader=LoaderSpec(name="image", version=1, options={})
-            ),
+            make_input("image", "uint8", (4, 4, 1), (0, 255), loader=LoaderSpec(name="image", version=1, options={})),
         ),
         outputs=(make_output("scores", (4,), labels=letters(4)),),
         tensors={"image": "pixels", "scores": "probabilities"},
@@ -147,6 +146,15 @@ def model_bytes():
 
 
 @pytest.fixture
+def eager_threads():
+    """Threads that take turns as often as they can, so that what is not thread-safe shows."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture
 def bundle_of(tmp_path):
     """Write a bundle of one kind; variants and members can be changed before."""
 
@@ -156,9 +164,7 @@ def bundle_of(tmp_path):
         variants = [make_variant(kind, variant_id) for variant_id in ids]
         if change:
             variants = [replace(variant, **change.get(variant.id, {})) for variant in variants]
-        contents = {
-            variant.file: (MODELS / f"{kind.file}.{variant.format.value}").read_bytes() for variant in variants
-        }
+        contents = {variant.file: (MODELS / f"{kind.file}.{variant.format.value}").read_bytes() for variant in variants}
         contents |= golden or {}
         contents |= members or {}
         path = tmp_path / "probe-1.0.0.edgeml"

@@ -1,269 +1,221 @@
-"""Contracts: what is read, what is refused with which fault, and that nothing is lost on the way back."""
+"""What a contract's tables become, what is filled in, and that any value, however odd, is either read or refused."""
 
 from __future__ import annotations
 
 import json
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import pytest
 
-from edgeml_runtime.contract import BudgetName, Contract, MetricName, Provenance, Statistic
-from edgeml_runtime.contract_file import read_contract_file
-from edgeml_runtime.contract_parse import contract_sha256, contract_to_dict, parse_contract
-from edgeml_runtime.errors import ContractError, ProjectError
-from edgeml_runtime.tensors import DType, OutputRole
+from edgeml_runtime.contract import (
+    Budget,
+    BudgetName,
+    Contract,
+    ExportRules,
+    GateRules,
+    MetricName,
+    MetricSpec,
+    Provenance,
+    SliceRules,
+    Statistic,
+    TargetKind,
+    TargetSpec,
+    TelemetryFeature,
+)
+from edgeml_runtime.contract_parse import contract_to_dict, parse_contract
+from edgeml_runtime.errors import ContractError
+from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec, OutputRole, OutputSpec
 
-if TYPE_CHECKING:
-    from pathlib import Path
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10, where pytest itself brings tomli
+    import tomli as tomllib
 
-GOOD = """
-[model]
-name = "my-words"
-version = "1.0.0"
-[[inputs]]
-name = "waveform"
-dtype = "int16"
-shape = [8000]
-range = [-32768, 32767]
-unit = "PCM sample"
-source = "microphone"
-loader = { name = "wav", version = 1, sample_rate_hz = 8000 }
-[[outputs]]
-name = "logits"
-role = "logits"
-shape = [2]
-[[outputs]]
-name = "scores"
-role = "scores"
-shape = [2]
-labels = ["yes", "no"]
-[target]
-name = "word"
-kind = "classification"
-[metric]
-primary = "accuracy"
-floor = 0.9
-[groups]
-key = "speaker"
-[budgets.host]
-latency_ms_p95 = 5
-peak_rss_mb = { limit = 200, variant = "onnx-int8", threads = 1, accepts = ["measured", "estimated"] }
-[[telemetry]]
-name = "level"
-tensor = "waveform"
-statistic = "rms"
-bins = 4
-range = [0, 100]
-[data]
-path = "anywhere"
-[train]
-epochs = 3
-"""
+GOOD = Path(__file__).parent / "data" / "contracts" / "good"
 
 
-def write(folder: Path, text: str) -> Path:
-    """Write an ``edgeml.toml`` into a folder."""
-    path = folder / "edgeml.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
+def document(name, **tables):
+    """The tables of a good contract, some of them replaced, without the project's own."""
+    read = tomllib.loads((GOOD / f"{name}.toml").read_text(encoding="utf-8")) | tables
+    return {key: table for key, table in read.items() if key not in ("data", "train")}
 
 
-def faults_of(folder: Path, text: str) -> dict[str, str]:
-    """Key path → fault text of a contract that must be refused."""
-    with pytest.raises(ContractError) as caught:
-        read_contract_file(write(folder, text))
-    return {fault.path: str(fault) for fault in caught.value.faults}
+def parsed(name, **tables):
+    return parse_contract(document(name, **tables), source="test")
 
 
-def test_a_good_contract_becomes_values(tmp_path: Path) -> None:
-    read = read_contract_file(write(tmp_path, GOOD))
-    contract = read.contract
-    assert (contract.name, contract.version, contract.group) == ("my-words", "1.0.0", "speaker")
-    waveform = contract.inputs[0]
-    assert (waveform.dtype, waveform.shape, waveform.range) == (DType.INT16, (8000,), (-32768.0, 32767.0))
-    assert waveform.loader is not None
-    assert dict(waveform.loader.options) == {"sample_rate_hz": 8000}
-    assert [output.role for output in contract.outputs] == [OutputRole.LOGITS, OutputRole.SCORES]
-    assert contract.outputs[1].labels == ("yes", "no")
-    assert contract.metric.primary is MetricName.ACCURACY
-    latency, memory = sorted(contract.budgets, key=lambda budget: budget.name.value)
-    assert (latency.name, latency.limit, latency.variant) == (BudgetName.LATENCY_MS_P95, 5.0, None)
-    assert (memory.variant, memory.threads) == ("onnx-int8", 1)
-    assert memory.accepts == (Provenance.MEASURED, Provenance.ESTIMATED)
-    assert contract.telemetry[0].edges == (0.0, 25.0, 50.0, 75.0, 100.0)
-    assert contract.telemetry[0].statistic is Statistic.RMS
-    assert (read.data, read.train) == ({"path": "anywhere"}, {"epochs": 3})
-
-
-def test_the_folder_serves_as_well_as_the_file(tmp_path: Path) -> None:
-    write(tmp_path, GOOD)
-    assert read_contract_file(tmp_path).contract == read_contract_file(tmp_path / "edgeml.toml").contract
-
-
-# One change to the good contract → where the fault is, and a part of what it says.
-CASES = {
-    "no metric": ('primary = "accuracy"\n', "", "metric.primary", "question: Which metric decides"),
-    "no floor": ("floor = 0.9\n", "", "metric.floor", "question: Which value must a model reach"),
-    "floor above one": ("floor = 0.9", "floor = 97", "metric.floor", "a share from 0 to 1"),
-    "unknown metric": ('"accuracy"', '"acuracy"', "metric.primary", "did you mean 'accuracy'?"),
-    "metric of another kind": ('"accuracy"', '"mae"', "metric.primary", "for classification"),
-    "no source": ('source = "microphone"\n', "", "inputs[0].source", "question: Where does this value come from"),
-    "labels do not match": ('["yes", "no"]', '["yes"]', "outputs[1].labels", "expected 2 labels"),
-    "labels twice": ('["yes", "no"]', '["yes", "yes"]', "outputs[1].labels", "'yes' twice"),
-    "no scores": ('role = "scores"', 'role = "value"', "outputs", "question: Which output holds the score"),
-    "no role": ('role = "scores"\n', "", "outputs[1].role", "question: Is this output logits"),
-    "logits of another shape": (
-        'role = "logits"\nshape = [2]',
-        'role = "logits"\nshape = [3]',
-        "outputs",
-        "same shape",
-    ),
-    "range beyond the dtype": ("[-32768, 32767]", "[-40000, 32767]", "inputs[0].range", "what int16 can hold"),
-    "range upside down": ("[-32768, 32767]", "[9, 1]", "inputs[0].range", "the smaller first"),
-    "range of three": ("[-32768, 32767]", "[1, 2, 3]", "inputs[0].range", "[1, 2, 3]"),
-    "range with NaN": ("[-32768, 32767]", "[nan, 1.0]", "inputs[0].range", "nan"),
-    "fractions for integers": ("[-32768, 32767]", "[0.5, 7]", "inputs[0].range", "integers"),
-    "zero in the shape": ("shape = [8000]", "shape = [0]", "inputs[0].shape", "positive integers"),
-    "empty shape": ("shape = [8000]", "shape = []", "inputs[0].shape", "write [1]"),
-    "huge shape": ("shape = [8000]", "shape = [100000, 100000]", "inputs[0].shape", "at most"),
-    "shape of text": ("shape = [8000]", 'shape = "8000"', "inputs[0].shape", "'8000'"),
-    "missing values in integers": (
-        'unit = "PCM sample"',
-        'unit = "x"\nallow_missing = true',
-        "inputs[0].allow_missing",
-        "NaN",
-    ),
-    "unknown dtype": ('"int16"', '"int17"', "inputs[0].dtype", "did you mean 'int16'?"),
-    "misspelt key": ("unit =", "units =", "inputs[0].units", "did you mean 'unit'?"),
-    "misspelt table": ("[metric]", "[metrics]", "metrics", "did you mean 'metric'?"),
-    "loader without version": (", version = 1", "", "inputs[0].loader.version", "nothing"),
-    "version of two parts": ('"1.0.0"', '"1.0"', "model.version", "MAJOR.MINOR.PATCH"),
-    "name with capitals": ('"my-words"', '"My Words"', "model.name", "lower-case"),
-    "budget of nothing known": (
-        "latency_ms_p95",
-        "latency_p95",
-        "budgets.host.latency_p95",
-        "did you mean 'latency_ms_p95'",
-    ),
-    "budget below zero": ("latency_ms_p95 = 5", "latency_ms_p95 = -5", "budgets.host.latency_ms_p95.limit", "-5"),
-    "budget for no variant": ('"onnx-int8"', '"onnx-int4"', "budgets.host.peak_rss_mb.variant", "not exported"),
-    "budget nothing can decide": (
-        '["measured", "estimated"]',
-        "[]",
-        "budgets.host.peak_rss_mb.accepts",
-        "nothing could",
-    ),
-    "telemetry of nothing": (
-        'tensor = "waveform"',
-        'tensor = "wave"',
-        "telemetry[0].tensor",
-        "question: Where does this feature",
-    ),
-    "edges and bins": ("bins = 4", "bins = 4\nedges = [1, 2]", "telemetry[0].bins", "question: Which of the two"),
-    "group is the target": ('key = "speaker"', 'key = "word"', "groups.key", "question: Who or what was recorded"),
-    "target of no kind": ('kind = "classification"', 'kind = "guess"', "target.kind", "classification"),
-    "text where a number goes": ("floor = 0.9", 'floor = "high"', "metric.floor", "'high'"),
-    "truth where a number goes": ("floor = 0.9", "floor = true", "metric.floor", "true"),
-    "input name with a blank": ('name = "waveform"', 'name = "wave form"', "inputs[0].name", "letters"),
-}
-
-
-@pytest.mark.parametrize(("old", "new", "path", "says"), CASES.values(), ids=CASES)
-def test_a_fault_says_where_and_what(tmp_path: Path, old: str, new: str, path: str, says: str) -> None:
-    assert old in GOOD
-    faults = faults_of(tmp_path, GOOD.replace(old, new))
-    assert path in faults
-    assert says in faults[path]
-
-
-def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
-    text = (
-        GOOD.replace("floor = 0.9\n", "").replace('"int16"', '"int17"').replace("[8000]", "[-1]").replace("1.0.0", "1")
+def test_every_table_becomes_values():
+    tenths = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    pi = "raspberry-pi-4b"
+    assert parsed("every_table") == Contract(
+        name="kettle",
+        version="1.2.0",
+        description="Tells from one second of vibration whether a pump is sound, worn or blocked.",
+        inputs=(
+            InputSpec(
+                name="vibration",
+                dtype=DType.INT16,
+                shape=(8000,),
+                range=(-32768, 32767),
+                unit="PCM sample",
+                source="contact microphone on the housing",
+                loader=LoaderSpec(name="wav", version=1, options={"sample_rate_hz": 8000}),
+            ),
+            InputSpec(
+                name="state",
+                dtype=DType.FLOAT32,
+                shape=(3,),
+                range=(-50.0, 1000.0),
+                unit="kPa, kPa, °C",
+                source="pump controller, registers 4 to 6",
+                allow_missing=True,
+            ),
+        ),
+        outputs=(
+            OutputSpec(name="logits", dtype=DType.FLOAT32, shape=(3,), role=OutputRole.LOGITS),
+            OutputSpec(
+                name="scores",
+                dtype=DType.FLOAT32,
+                shape=(3,),
+                role=OutputRole.SCORES,
+                labels=("sound", "worn", "blocked"),
+            ),
+        ),
+        target=TargetSpec(name="condition", kind=TargetKind.CLASSIFICATION),
+        metric=MetricSpec(primary=MetricName.BALANCED_ACCURACY, floor=0.9),
+        slices=SliceRules(by=("site", "label"), min_items=20),
+        group="machine",
+        export=ExportRules(required=("onnx-fp32", "tflite-int8"), max_metric_drop=0.005),
+        gate=GateRules(margin=0.01),
+        budgets=(
+            Budget(profile="host", name=BudgetName.LATENCY_MS_P95, limit=5.0),
+            Budget(profile="host", name=BudgetName.BUNDLE_MB, limit=2.0),
+            Budget(
+                profile=pi,
+                name=BudgetName.LATENCY_MS_P95,
+                limit=20.0,
+                variant="tflite-int8",
+                backend="litert",
+                backend_version="2.3",
+                threads=1,
+            ),
+            Budget(profile=pi, name=BudgetName.PEAK_RSS_MB, limit=110.0, variant="onnx-int8"),
+            Budget(profile=pi, name=BudgetName.PEAK_RSS_MB, limit=60.0, variant="tflite-int8"),
+        ),
+        telemetry=(
+            TelemetryFeature(
+                name="level",
+                tensor="vibration",
+                statistic=Statistic.RMS,
+                edges=(10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0),
+            ),
+            TelemetryFeature(name="confidence", tensor="scores", statistic=Statistic.MAX, edges=tenths),
+        ),
     )
-    assert set(faults_of(tmp_path, text)) == {"metric.floor", "inputs[0].dtype", "inputs[0].shape", "model.version"}
 
 
-def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
-    assert "outputs[1].name" in faults_of(tmp_path, GOOD.replace('name = "scores"', 'name = "logits"'))
-    assert "outputs[0].name" in faults_of(tmp_path, GOOD.replace('name = "logits"', 'name = "waveform"'))
+def test_what_is_not_given_has_the_dataclasses_defaults():
+    contract = parsed("shortest")
+    assert contract.description == ""
+    assert contract.inputs[0].loader is None
+    assert contract.inputs[0].allow_missing is False
+    assert contract.outputs[0].dtype is DType.FLOAT32
+    assert contract.group is None
+    assert (contract.slices, contract.export, contract.gate) == (SliceRules(), ExportRules(), GateRules())
+    assert (contract.budgets, contract.telemetry) == ((), ())
 
 
-def test_an_empty_file_asks_for_everything(tmp_path: Path) -> None:
-    assert {"model", "inputs", "outputs", "target", "metric"} <= set(faults_of(tmp_path, ""))
+def test_integer_limits_stay_integers_and_float_limits_become_floats():
+    assert [type(limit) for limit in parsed("shortest").inputs[0].range] == [int, int]
+    table = document("shortest")["inputs"][0]
+    (spec,) = parsed("shortest", inputs=[{**table, "range": [0.0, 255.0]}]).inputs
+    assert [type(limit) for limit in spec.range] == [int, int]
+    (spec,) = parsed("shortest", inputs=[{**table, "dtype": "float32", "range": [0, 255]}]).inputs
+    assert [type(limit) for limit in spec.range] == [float, float]
 
 
-def test_export_rules_hang_together(tmp_path: Path) -> None:
-    faults = faults_of(tmp_path, GOOD + '[export]\nvariants = ["onnx-fp32", "onnx-fp7"]\nrequired = ["tflite-fp32"]\n')
-    assert "one of onnx-fp32" in faults["export.variants[1]"]
-    assert "not exported" in faults["export.required[0]"]
+@pytest.mark.parametrize(("dtype", "low", "high"), [("int8", -128, 127), ("int64", -(2**63), 2**63 - 1)])
+def test_a_range_may_be_as_wide_as_the_dtype_and_no_wider(dtype, low, high):
+    table = {**document("shortest")["inputs"][0], "dtype": dtype}
+    assert parsed("shortest", inputs=[{**table, "range": [low, high]}]).inputs[0].range == (low, high)
+    for limits in ([low - 1, high], [low, high + 1]):
+        with pytest.raises(ContractError, match=r"inputs\[0\]\.range: expected within"):
+            parsed("shortest", inputs=[{**table, "range": limits}])
 
 
-def test_syntax_and_encoding_name_the_line(tmp_path: Path) -> None:
-    assert "line 2" in faults_of(tmp_path, "[model]\nname = = 3\n")["syntax"]
-    (tmp_path / "edgeml.toml").write_bytes(b"[model]\nname = '\xff'\n")
-    with pytest.raises(ContractError, match="line 2: expected UTF-8"):
-        read_contract_file(tmp_path)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (3, [Budget(profile="host", name=BudgetName.COLD_START_MS, limit=3.0)]),
+        ({"limit": 3}, [Budget(profile="host", name=BudgetName.COLD_START_MS, limit=3.0)]),
+        (
+            [5, {"limit": 3, "threads": 2}],
+            [
+                Budget(profile="host", name=BudgetName.COLD_START_MS, limit=5.0),
+                Budget(profile="host", name=BudgetName.COLD_START_MS, limit=3.0, threads=2),
+            ],
+        ),
+        (
+            {"limit": 3, "accepts": ["estimated", "measured"]},
+            [
+                Budget(
+                    profile="host",
+                    name=BudgetName.COLD_START_MS,
+                    limit=3.0,
+                    accepts=(Provenance.MEASURED, Provenance.ESTIMATED),
+                )
+            ],
+        ),
+    ],
+    ids=["number", "table", "list", "accepted in one order"],
+)
+def test_a_budget_has_a_short_and_a_long_form(value, expected):
+    assert list(parsed("shortest", budgets={"host": {"cold_start_ms": value}}).budgets) == expected
 
 
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="edgeml init"):
-        read_contract_file(tmp_path)
-    with pytest.raises(ProjectError, match="edgeml init"):
-        read_contract_file(tmp_path / "nowhere")
-
-
-def test_own_tables_must_be_tables(tmp_path: Path) -> None:
-    assert set(faults_of(tmp_path, "data = 3\n")) == {"data"}
+def test_bins_are_equally_wide_and_end_where_the_range_ends():
+    feature = {"name": "a", "tensor": "image", "bins": 3, "range": [0, 0.3]}
+    (edges,) = (feature.edges for feature in parsed("shortest", telemetry=[feature]).telemetry)
+    assert edges == pytest.approx((0.0, 0.1, 0.2, 0.3))
+    assert (edges[0], edges[-1], len(edges)) == (0.0, 0.3, 4)
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [], [1], {}, True, {"a": {}}, [[]], [{}], float("inf"), [None]])
-@pytest.mark.parametrize(
-    "key",
-    ["model", "inputs", "outputs", "target", "metric", "slices", "groups", "export", "gate", "budgets", "telemetry"],
-)
-def test_rubbish_anywhere_is_a_contract_error_or_nothing(tmp_path: Path, key: str, value: object) -> None:
-    data = contract_to_dict(read_contract_file(write(tmp_path, GOOD)).contract)
+@pytest.mark.parametrize("key", sorted(document("every_table")))
+def test_rubbish_in_a_table_is_read_or_refused(key, value):
     with suppress(ContractError):
-        parse_contract({**data, key: value}, source="rubbish")
+        parsed("every_table", **{key: value})
 
 
-def test_rubbish_in_any_leaf_raises_nothing_else(tmp_path: Path) -> None:
-    data = contract_to_dict(read_contract_file(write(tmp_path, GOOD)).contract)
+def test_rubbish_in_any_place_is_read_or_refused():
     generator = random.Random(7)
-    rubbish = [None, -1, 10**40, "", "x", [], {}, True, float("nan"), [1, "a"], {"x": 1}]
-    for _ in range(800):
-        changed = json.loads(json.dumps(data))
+    rubbish = [None, -1, 10**40, 1 << 100_000, "", "x", [], {}, True, float("nan"), [1, "a"], {"x": 1}, [[[]]]]
+    refused = 0
+    for _ in range(1500):
+        changed = json.loads(json.dumps(document("every_table")))
         replace_one(changed, generator, generator.choice(rubbish))
-        with suppress(ContractError):
+        try:
             assert isinstance(parse_contract(changed, source="rubbish"), Contract)
+        except ContractError:
+            refused += 1
+    assert 1000 < refused < 1500
 
 
-def replace_one(document: Any, generator: random.Random, value: object) -> None:
+def replace_one(tables, generator, value):
     """Put a value somewhere into nested tables and lists."""
-    keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+    keys = list(tables) if isinstance(tables, dict) else list(range(len(tables)))
     key = generator.choice(keys)
-    inner = document[key]
+    inner = tables[key]
     if isinstance(inner, dict | list) and inner and generator.random() < 0.8:
         replace_one(inner, generator, value)
     else:
-        document[key] = value
+        tables[key] = value
 
 
-def test_nothing_is_lost_on_the_way_back(tmp_path: Path) -> None:
-    contract = read_contract_file(write(tmp_path, GOOD)).contract
-    document = json.loads(json.dumps(contract_to_dict(contract)))
-    assert parse_contract(document, source="again") == contract
-    assert contract_to_dict(parse_contract(document, source="again")) == document
-
-
-def test_the_hash_depends_on_content_not_on_spelling(tmp_path: Path) -> None:
-    one = contract_to_dict(read_contract_file(write(tmp_path, GOOD)).contract)
-    respelt = GOOD.replace("bins = 4\nrange = [0, 100]", "edges = [0, 25, 50, 75, 100]").replace(
-        "= 5\n", "= {limit = 5.0}\n"
-    )
-    two = contract_to_dict(read_contract_file(write(tmp_path, respelt)).contract)
-    assert contract_sha256(one) == contract_sha256(two)
-    three = contract_to_dict(read_contract_file(write(tmp_path, GOOD.replace("0.9", "0.91"))).contract)
-    assert contract_sha256(one) != contract_sha256(three)
+def test_a_table_is_not_changed_by_reading_it():
+    tables = document("every_table")
+    before = json.dumps(tables)
+    contract_to_dict(parse_contract(tables, source="test"))
+    assert json.dumps(tables) == before

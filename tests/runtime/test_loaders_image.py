@@ -10,10 +10,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgeml_runtime.errors import ContractError, InputError
 from edgeml_runtime.loaders import LoaderLimits, load_tensor, loader_faults
 from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec
-from PIL import Image
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

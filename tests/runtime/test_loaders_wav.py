@@ -9,6 +9,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from edgeml_runtime.errors import ContractError, InputError
 from edgeml_runtime.loaders import LOADERS, LoaderLimits, load_tensor, loader_faults
 from edgeml_runtime.loaders.resample import resample, resampled_length
@@ -58,18 +59,18 @@ def pcm16(values, **header):
 
 
 ENCODINGS = {
-    "8-bit": (dict(bits=8), np.array([0, 128, 255, 129], np.uint8), [-32768, 0, 32512, 256]),
-    "16-bit": (dict(bits=16), np.array([-32768, -1, 0, 32767], "<i2"), [-32768, -1, 0, 32767]),
+    "8-bit": ({"bits": 8}, np.array([0, 128, 255, 129], np.uint8), [-32768, 0, 32512, 256]),
+    "16-bit": ({"bits": 16}, np.array([-32768, -1, 0, 32767], "<i2"), [-32768, -1, 0, 32767]),
     "24-bit": (
-        dict(bits=24),
+        {"bits": 24},
         np.frombuffer(
             b"".join((v & 0xFFFFFF).to_bytes(3, "little") for v in (-(2**23), -256, 384, 2**23 - 1)), np.uint8
         ),
         [-32768, -1, 2, 32767],  # 384 / 256 = 1.5 goes to the even neighbour, the largest value is clipped
     ),
-    "32-bit": (dict(bits=32), np.array([-(2**31), -65536, 32768, 2**31 - 1], "<i4"), [-32768, -1, 0, 32767]),
-    "float": (dict(bits=32, code=FLOAT), np.array([-1.0, -0.5, 0.25, 1.0], "<f4"), [-32768, -16384, 8192, 32767]),
-    "double": (dict(bits=64, code=FLOAT), np.array([-2.0, -0.5, 0.25, 2.0], "<f8"), [-32768, -16384, 8192, 32767]),
+    "32-bit": ({"bits": 32}, np.array([-(2**31), -65536, 32768, 2**31 - 1], "<i4"), [-32768, -1, 0, 32767]),
+    "float": ({"bits": 32, "code": FLOAT}, np.array([-1.0, -0.5, 0.25, 1.0], "<f4"), [-32768, -16384, 8192, 32767]),
+    "double": ({"bits": 64, "code": FLOAT}, np.array([-2.0, -0.5, 0.25, 2.0], "<f8"), [-32768, -16384, 8192, 32767]),
 }
 
 

@@ -119,22 +119,31 @@ def empty_store(tmp_path_factory) -> Path:
     return folder / ".edgeml" / "mlflow.db"
 
 
-@pytest.fixture
-def make_project(tmp_path, empty_store, monkeypatch) -> Callable[..., Path]:
-    """Write a tiny project; ``toml`` and ``task`` are (old, new) replacements in its files."""
+def write(folder: Path, store: Path, *, task: tuple[str, str] = ("", "")) -> Path:
+    """Write a tiny project; ``task`` is a replacement (old, new) in task.py."""
+    (folder / ".edgeml").mkdir(parents=True)
+    shutil.copyfile(store, folder / ".edgeml" / "mlflow.db")
+    (folder / "edgeml.toml").write_text(TOML)
+    assert task[0] in TASK
+    (folder / "task.py").write_text(TASK.replace(*task) if task[0] else TASK)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def make(name: str = "tiny", *, toml: tuple[str, str] | None = None, task: tuple[str, str] | None = None) -> Path:
-        folder = tmp_path / name
-        (folder / ".edgeml").mkdir(parents=True)
-        shutil.copyfile(empty_store, folder / ".edgeml" / "mlflow.db")
-        for file, text, change in (("edgeml.toml", TOML, toml), ("task.py", TASK, task)):
-            old, new = change or ("", "")
-            assert old in text
-            (folder / file).write_text(text.replace(old, new) if old else text)
-        return folder
 
-    return make
+@pytest.fixture
+def make_project(tmp_path, empty_store) -> Callable[..., Path]:
+    """Write a tiny project for one test."""
+    return lambda name="tiny", **changes: write(tmp_path / name, empty_store, **changes)
+
+
+@pytest.fixture(scope="session")
+def write_project(tmp_path_factory, empty_store) -> Callable[[str], Path]:
+    """Write a tiny project for several tests."""
+    return lambda name: write(tmp_path_factory.mktemp("projects") / name, empty_store)
 
 
 @pytest.fixture

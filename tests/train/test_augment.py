@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from edgeml_runtime.errors import ProjectError
 from edgeml_train.augment import AudioAugmentation
 
@@ -104,7 +105,7 @@ def test_speed_changes_pitch_within_its_range():
 
 @pytest.mark.parametrize(
     ("axis", "settings", "widest"),
-    [(2, dict(time_masks=1, time_mask_share=0.25), 5), (3, dict(band_masks=1, band_mask_share=0.4), 4)],
+    [(2, {"time_masks": 1, "time_mask_share": 0.25}, 5), (3, {"band_masks": 1, "band_mask_share": 0.4}, 4)],
 )
 def test_masks_cover_one_stretch_up_to_the_stated_width(axis, settings, widest):
     augmentation = dataclasses.replace(OFF, **settings)
@@ -137,15 +138,15 @@ def test_other_inputs_are_refused(inputs):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (dict(speed=1.0), "speed"),
-        (dict(shift=-0.1), "shift"),
-        (dict(gain_db=(3.0, -3.0)), "gain_db"),
-        (dict(snr_db=(3.0, -3.0)), "snr_db"),
-        (dict(noise_share=1.1), "noise_share"),
-        (dict(time_masks=-1), "time_masks"),
-        (dict(time_mask_share=1.1), "time_mask_share"),
-        (dict(band_masks=-1), "band_masks"),
-        (dict(band_mask_share=-0.1), "band_mask_share"),
+        ({"speed": 1.0}, "speed"),
+        ({"shift": -0.1}, "shift"),
+        ({"gain_db": (3.0, -3.0)}, "gain_db"),
+        ({"snr_db": (3.0, -3.0)}, "snr_db"),
+        ({"noise_share": 1.1}, "noise_share"),
+        ({"time_masks": -1}, "time_masks"),
+        ({"time_mask_share": 1.1}, "time_mask_share"),
+        ({"band_masks": -1}, "band_masks"),
+        ({"band_mask_share": -0.1}, "band_mask_share"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from edgeml_evaluate import LabelledData
 from edgeml_runtime.errors import ProjectError
 from edgeml_train.checks import check_splits, data_sha256
@@ -26,7 +27,10 @@ CASES = [
     (lambda s: with_x(s, np.full((150, 6), 101, np.float32)), r"within \[-100.*found \[101.0, 101.0\] in train"),
     (lambda s: with_x(s, np.full((150, 6), np.nan, np.float32)), "found .nan, nan."),
     (lambda s: changed(s, targets=s.train.targets + 1), "targets from 0 to 2 in train.*found 1 to 3"),
-    (lambda s: changed(s, targets=s.train.targets * 1.0), "class indices .integers. as targets in train, found float64"),
+    (
+        lambda s: changed(s, targets=s.train.targets * 1.0),
+        "class indices .integers. as targets in train, found float64",
+    ),
     (lambda s: changed(s, "test", attributes={}), "attribute 'machine'"),
     (
         lambda s: changed(s, "test", attributes={"machine": np.array(["A"] * 60)}),
@@ -62,8 +66,7 @@ def test_missing_values_pass_where_the_contract_allows_them(project):
 
 
 def test_regression_targets_must_be_finite(project):
-    from edgeml_runtime.contract import MetricName, MetricSpec, TargetKind, TargetSpec
-    from edgeml_runtime.contract import SliceRules
+    from edgeml_runtime.contract import MetricName, MetricSpec, SliceRules, TargetKind, TargetSpec
 
     contract = replace(
         project.contract,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from edgeml_train.features import Chain, ImageFeatures, LogMel, Standardise, Window
 from edgeml_train.networks import digit_cnn, ds_cnn
-from torch import nn
 
 RNG = np.random.default_rng(2)
 

@@ -6,6 +6,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+
 from edgeml_runtime.errors import ProjectError
 from edgeml_train.features import LogMel
 from edgeml_train.features.mel import hz_to_mel, mel_filters, mel_to_hz
@@ -39,12 +40,12 @@ def librosa_log_mel(pcm, *, rate, frame, hop, mels, floor, low_hz=60.0, high_hz=
 
 
 SETTINGS = {
-    "the default at 8 kHz": dict(rate=8000, frame=256, hop=128, mels=40),
-    "16 kHz, 25 ms every 10 ms": dict(rate=16000, frame=400, hop=160, mels=64),
-    "hop of a whole frame": dict(rate=8000, frame=256, hop=256, mels=40),
-    "hop without a common divisor": dict(rate=8000, frame=256, hop=81, mels=40),
-    "odd factor": dict(rate=8000, frame=250, hop=125, mels=20),
-    "edges of the bands": dict(rate=8000, frame=512, hop=128, mels=20, low_hz=300.0, high_hz=3400.0),
+    "the default at 8 kHz": {"rate": 8000, "frame": 256, "hop": 128, "mels": 40},
+    "16 kHz, 25 ms every 10 ms": {"rate": 16000, "frame": 400, "hop": 160, "mels": 64},
+    "hop of a whole frame": {"rate": 8000, "frame": 256, "hop": 256, "mels": 40},
+    "hop without a common divisor": {"rate": 8000, "frame": 256, "hop": 81, "mels": 40},
+    "odd factor": {"rate": 8000, "frame": 250, "hop": 125, "mels": 20},
+    "edges of the bands": {"rate": 8000, "frame": 512, "hop": 128, "mels": 20, "low_hz": 300.0, "high_hz": 3400.0},
 }
 
 
@@ -111,14 +112,14 @@ def test_constants_are_far_smaller_than_a_dft_matrix():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (dict(frame=255), "even frame"),
-        (dict(hop=257), "hop = 257"),
-        (dict(samples=255), "samples = 255"),
-        (dict(mels=0), "mels = 0"),
-        (dict(floor=0.0), "floor = 0"),
-        (dict(high_hz=4001.0), "half the sampling rate"),
-        (dict(low_hz=3000.0, high_hz=2000.0), "low_hz = 3000"),
-        (dict(mels=200), "always be zero"),
+        ({"frame": 255}, "even frame"),
+        ({"hop": 257}, "hop = 257"),
+        ({"samples": 255}, "samples = 255"),
+        ({"mels": 0}, "mels = 0"),
+        ({"floor": 0.0}, "floor = 0"),
+        ({"high_hz": 4001.0}, "half the sampling rate"),
+        ({"low_hz": 3000.0, "high_hz": 2000.0}, "low_hz = 3000"),
+        ({"mels": 200}, "always be zero"),
     ],
 )
 def test_contradicting_settings_are_refused(settings, words):

@@ -7,11 +7,12 @@ import io
 import numpy as np
 import pytest
 import torch
-from edgeml_runtime.errors import ProjectError
-from edgeml_train.features import Chain, Fill, ImageFeatures, LogMel, Standardise, Window
 from PIL import Image, ImageStat
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.preprocessing import StandardScaler
+
+from edgeml_runtime.errors import ProjectError
+from edgeml_train.features import Chain, Fill, ImageFeatures, LogMel, Standardise, Window
 
 RNG = np.random.default_rng(9)
 IMAGES = RNG.integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
@@ -124,7 +125,7 @@ def test_window_equals_numpy(size, step, rest):
     assert np.array_equal(pipeline(torch.from_numpy(series)).numpy(), expected)
 
 
-@pytest.mark.parametrize("settings", [dict(size=0, step=1), dict(size=51, step=1), dict(size=5, step=0)])
+@pytest.mark.parametrize("settings", [{"size": 0, "step": 1}, {"size": 51, "step": 1}, {"size": 5, "step": 0}])
 def test_window_refuses_contradicting_settings(settings):
     with pytest.raises(ProjectError, match="expected 0 < size <= length"):
         Window(length=50, **settings)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from edgeml_runtime.errors import ProjectError
 from edgeml_train.batches import BatchSampler, validation_batches
 from edgeml_train.checkpoint import AtomicCheckpointIO, readable

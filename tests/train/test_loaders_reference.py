@@ -1,4 +1,4 @@
-"""The loaders against independent references: scipy.signal, the standard library, scikit-learn's photographs and Pillow."""
+"""The loaders against independent references: scipy.signal, the standard library, Pillow and plain numpy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import wave
 import numpy as np
 import pytest
 import scipy.signal
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
+
 from edgeml_runtime.loaders import load_tensor
 from edgeml_runtime.loaders.resample import resample, resampled_length, resampling_filter
 from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec
-from PIL import Image, ImageOps
-from sklearn.datasets import load_sample_image
 
 RNG = np.random.default_rng(8)
 RATES = [(48000, 8000), (44100, 8000), (44100, 16000), (16000, 8000), (8000, 16000), (8000, 44100), (22050, 16000)]

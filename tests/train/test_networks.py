@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from edgeml_train.features import ImageFeatures
 from edgeml_train.networks import GlobalAveragePool, count_parameters, digit_cnn, ds_cnn
-from torch import nn
 
 
 def test_ds_cnn_has_the_stated_shape_and_size():

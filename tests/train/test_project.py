@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from edgeml_runtime.errors import ContractError, InputError, ProjectError
 from edgeml_train import Project
 from edgeml_train.project import apply_overrides
@@ -85,7 +86,9 @@ def test_a_constructor_that_raises_is_placed(make_project):
 
 def test_neighbours_can_be_imported_and_do_not_meet(make_project):
     for name, value in (("one", 1), ("two", 2)):
-        folder = make_project(name, task=("class Tiny", f"import neighbour\n\nassert neighbour.V == {value}\n\nclass Tiny"))
+        folder = make_project(
+            name, task=("class Tiny", f"import neighbour\n\nassert neighbour.V == {value}\n\nclass Tiny")
+        )
         (folder / "neighbour.py").write_text(f"V = {value}\n")
         Project.open(folder)
 

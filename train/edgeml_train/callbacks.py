@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from edgeml_runtime.progress import Progress, ProgressEvent
 from edgeml_train.module import TrainingModule
@@ -41,10 +41,10 @@ def early_stopping(patience: int) -> EarlyStopping:
     return EarlyStopping("val_loss", patience=patience, mode="min", check_finite=True, verbose=False)
 
 
-class BestWeights(pl.Callback):
+class BestWeights(Checkpoint):
     """Keeps the weights of the epoch with the lowest validation loss and writes a checkpoint after every epoch.
 
-    It stands after the early stopping in the list of callbacks, so that the checkpoint holds that one's state as well.
+    Lightning runs callbacks of this base class last, so that the checkpoint holds the early stopping's state as well.
 
     Args:
         checkpoint: Where to write it, or None for no checkpoints.

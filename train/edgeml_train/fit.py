@@ -144,7 +144,6 @@ def _trainer(settings: TrainSettings, callbacks: list[pl.Callback]) -> pl.Traine
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

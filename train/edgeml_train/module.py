@@ -55,11 +55,15 @@ class TrainingModule(pl.LightningModule):
         self._targets: list[Tensor] = []
         self._losses: list[Tensor] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Seed everything random in this epoch, so that resuming before it gives the same epoch."""
-        seed = epoch_seed(self._settings.seed, self.current_epoch)
-        torch.manual_seed(seed)
-        self._generator.manual_seed(seed)
+    def on_train_batch_start(self, batch: list[Tensor], batch_idx: int) -> None:
+        """Seed everything random in this epoch, so that resuming before it gives the same epoch.
+
+        Lightning does not call ``on_train_epoch_start`` for the first epoch after resuming.
+        """
+        if batch_idx == 0:
+            seed = epoch_seed(self._settings.seed, self.current_epoch)
+            torch.manual_seed(seed)
+            self._generator.manual_seed(seed)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch: inputs in the contract's order, targets last."""

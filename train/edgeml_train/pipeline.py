@@ -21,7 +21,7 @@ from edgeml_train.checkpoint import ResumeFolder
 from edgeml_train.fit import FitResult, build_fused, fit, repeatable
 from edgeml_train.fused import FusedModel, predict_array, to_tensors
 from edgeml_train.networks import count_parameters
-from edgeml_train.provenance import code_tags
+from edgeml_train.provenance import code_tags, run_key
 from edgeml_train.report import ProjectExport, TrainReport
 from edgeml_train.runs import TrainedRun, load_data, load_run, metric_key, store_run
 from edgeml_train.tracking import Tracking
@@ -150,9 +150,11 @@ def _recorded(tracking: Tracking, run_id: str, resume: ResumeFolder) -> Iterator
 
 
 def _fitted(project: Project, splits: Splits) -> FusedModel:
-    """A fresh model with its features fitted on the training split."""
+    """A fresh model, its features fitted on the training split where they have something to learn."""
     fused = project.call("building the model", lambda: build_fused(project.task, project.settings.seed))
-    project.call("fitting the features", lambda: fused.features.fit(splits.train.inputs))  # type: ignore[operator]
+    learn = getattr(fused.features, "fit", None)
+    if learn is not None:
+        project.call("fitting the features", lambda: learn(splits.train.inputs))
     project.call("running the model", lambda: fused.check(splits.train.inputs))
     return fused
 

@@ -26,7 +26,8 @@ class TrainSettings:
         weight_decay: Decoupled weight decay of AdamW (Loshchilov and Hutter, 2019).
         patience: Epochs without a better validation loss after which training stops.
         seed: Seed of initial weights, order, dropout and augmentation.
-        threads: CPU threads. Part of the settings because sums in another order give other weights.
+        threads: CPU threads. Part of the settings because sums in another order give other weights. Small networks gain
+            little from a second one, and lose much when another program wants the same core.
         augment: Whether the task's augmentation is applied.
     """
 
@@ -36,7 +37,7 @@ class TrainSettings:
     weight_decay: float = 1e-2
     patience: int = 8
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
     augment: bool = True
 
     @classmethod

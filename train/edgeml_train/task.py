@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from edgeml_evaluate.data import LabelledData
     from edgeml_train.augment import Augmentation
-    from edgeml_train.features import FeaturePipeline
 
 __all__ = ["Splits", "Task"]
 
@@ -65,8 +64,11 @@ class Task(ABC):
         """Load the data and split it; the same settings must give the same arrays every time."""
 
     @abstractmethod
-    def features(self) -> FeaturePipeline:
-        """The preprocessing, not fitted yet; it becomes part of the exported model."""
+    def features(self) -> nn.Module:
+        """The preprocessing: inputs in the contract's order → features; it becomes part of the exported model.
+
+        Where it has a method ``fit``, that is called with the training inputs by name before anything is trained.
+        """
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -66,6 +67,7 @@ class Tracking:
         configured = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = configured or f"sqlite:///{self._state / 'mlflow.db'}"
         self._local = configured is None
+        self._name = experiment
         for key, value in _DEFAULTS.items():
             os.environ.setdefault(key, value)
         import mlflow  # noqa: F401 (sets up its own logging, which is to be quiet from here on)
@@ -126,11 +128,17 @@ class Tracking:
 
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Store a copy of a file with the run."""
+        if self._local:
+            self._place(run_id, f"{folder}/{path.name}" if folder else path.name, path.read_bytes())
+            return
         with self._translated():
             self._client.log_artifact(run_id, str(path), folder)
 
     def log_json(self, run_id: str, values: Mapping[str, Any], name: str) -> None:
         """Store JSON values as a file with the run."""
+        if self._local:
+            self._place(run_id, name, json.dumps(values, indent=1).encode())
+            return
         with self._translated():
             self._client.log_dict(run_id, dict(values), name)
 
@@ -143,7 +151,7 @@ class Tracking:
         """The project's trainings, latest first."""
         with self._translated():
             found = self._client.search_runs(
-                [self._experiment_id], f"tags.`{_KIND}` = 'train'", order_by=["attributes.start_time DESC"]
+                self._experiment_ids(), f"tags.`{_KIND}` = 'train'", order_by=["attributes.start_time DESC"]
             )
         return [_record(run) for run in found]
 
@@ -182,9 +190,8 @@ class Tracking:
         Raises:
             ProjectError: When it is not there.
         """
-        # Looked up by place, not by the stored URI, so that a project's folder can be moved.
         if self._local:
-            path = self._artifacts / run_id / "artifacts" / name
+            path = self._file_of(run_id, name)
         else:
             with self._translated():
                 path = Path(self._client.download_artifacts(run_id, name))
@@ -195,6 +202,18 @@ class Tracking:
     @property
     def _artifacts(self) -> Path:
         return self._state / "artifacts"
+
+    def _file_of(self, run_id: str, name: str) -> Path:
+        """Where MLflow keeps a run's file, by place rather than by the stored URI: a project's folder can be moved."""
+        return self._artifacts / run_id / "artifacts" / name
+
+    def _place(self, run_id: str, name: str, content: bytes) -> None:
+        path = self._file_of(run_id, name)
+        partial = path.with_name(path.name + ".partial")
+        with self._translated():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            os.replace(partial, path)
 
     def _open(self) -> MlflowClient:
         from mlflow.exceptions import MlflowException
@@ -211,6 +230,14 @@ class Tracking:
             _upgrade(self.uri)
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return client
+
+    def _experiment_ids(self) -> list[str]:
+        """The experiments of this model; a project's own store can hold one for every place its folder has been at."""
+        if not self._local:
+            return [self._experiment_id]
+        found = self._client.search_experiments()
+        names = (self._name, f"{self._name} in ")
+        return [e.experiment_id for e in found if e.name == names[0] or e.name.startswith(names[1])]
 
     def _experiment(self, name: str) -> str:
         """The experiment's id; a local one of another place (the folder was moved) is not written to."""

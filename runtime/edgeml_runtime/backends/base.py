@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Backend", "TensorInfo", "closed_run", "pick_tensors"]
+__all__ = ["Backend", "TensorInfo", "closed_run", "failed_run", "pick_tensors"]
 
 
 class TensorInfo:
@@ -102,8 +102,8 @@ class Backend(Protocol):
             ImportError: The library is not installed.
         """
 
-    def run(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run once. Any number of threads may call this.
+    def run(self, feeds: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
+        """Run once. Any number of threads may call this. An attribute that holds a function will do, and is faster.
 
         Args:
             feeds: One array per input, of the dtype and shape ``inputs`` states. They are only read.
@@ -127,6 +127,16 @@ def closed_run(_: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         BackendError: Always.
     """
     raise BackendError("the model was closed; load it again with Model.load")
+
+
+def failed_run(library: str, error: Exception) -> BackendFailedError:
+    """Build the error for a run in which a library raised.
+
+    Args:
+        library: Its name and release.
+        error: What it raised.
+    """
+    return BackendFailedError(f"{library} failed while running the model: {error}")
 
 
 def pick_tensors(names: Sequence[str], declared: Sequence[TensorInfo], kind: str) -> tuple[TensorInfo, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeml_runtime.backends.base import TensorInfo, closed_run, pick_tensors
+from edgeml_runtime.backends.base import TensorInfo, closed_run, failed_run, pick_tensors
 from edgeml_runtime.errors import BackendError, BackendFailedError
 
 if TYPE_CHECKING:
@@ -21,23 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxRuntimeBackend"]
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(int8)": "int8",
-    "tensor(int16)": "int16",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(uint8)": "uint8",
-    "tensor(uint16)": "uint16",
-    "tensor(uint32)": "uint32",
-    "tensor(uint64)": "uint64",
-    "tensor(bool)": "bool",
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {
+    f"tensor({name})": name
+    for name in ("float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 }
 
-# A run on bound memory saves 2 µs and copies inputs and outputs once; that costs as much from some 64 kB on (measured
-# with onnxruntime 1.32 on x86-64, `python benchmarks/predict_overhead.py --binding`).
+# A run on bound memory saves 2 µs but copies the inputs, which costs as much from 64 kB on (onnxruntime 1.32 on x86-64,
+# benchmarks/test_binding.py).
 _BOUND_BYTES = 32 << 10
 
 _LOG_ERRORS = 3
@@ -46,7 +36,7 @@ _LOG_ERRORS = 3
 class OnnxRuntimeBackend:
     """A session of ONNX Runtime on the CPU, with every graph optimization."""
 
-    __slots__ = ("_run", "inputs", "outputs", "version")
+    __slots__ = ("inputs", "outputs", "run", "version")
 
     name = "onnxruntime"
     package = "onnxruntime"
@@ -54,7 +44,7 @@ class OnnxRuntimeBackend:
     def __init__(
         self, run: Run, *, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...], version: str
     ) -> None:
-        self._run = run
+        self.run = run
         self.inputs = inputs
         self.outputs = outputs
         self.version = version
@@ -86,26 +76,17 @@ class OnnxRuntimeBackend:
             session = _open_session(model, threads or 1)
             inputs = pick_tensors(input_names, [_describe(item) for item in session.get_inputs()], "input")
             outputs = pick_tensors(output_names, [_describe(item) for item in session.get_outputs()], "output")
-            prepare = _bound_run if _is_small(inputs + outputs) else _plain_run
-            run = prepare(session, inputs, outputs)
+            prepare = _bound_run if _is_small(inputs) else _plain_run
+            run = prepare(session, inputs, outputs, f"onnxruntime {version}")
         except BackendError:
             raise
-        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
+        except Exception as error:
             raise BackendFailedError(f"onnxruntime {version} cannot load the model: {error}") from error
         return cls(run, inputs=inputs, outputs=outputs, version=version)
 
-    def run(self, feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """See :meth:`edgeml_runtime.backends.base.Backend.run`."""
-        try:
-            return self._run(feeds)
-        except BackendError:
-            raise
-        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
-            raise BackendFailedError(f"onnxruntime {self.version} failed while running the model: {error}") from error
-
     def close(self) -> None:
         """See :meth:`edgeml_runtime.backends.base.Backend.close`."""
-        self._run = closed_run
+        self.run = closed_run
 
 
 def _open_session(model: bytes, threads: int) -> Any:
@@ -128,7 +109,7 @@ def _describe(declared: Any) -> TensorInfo:
 
 
 def _is_small(tensors: Sequence[TensorInfo]) -> bool:
-    """Whether every tensor has a fixed size and a numpy dtype, and all together are worth a copy."""
+    """Whether every tensor has a fixed size and a numpy dtype, and copying all of them is worth it."""
     size_bytes = 0
     for tensor in tensors:
         if None in tensor.shape or tensor.dtype not in _DTYPES.values():
@@ -137,30 +118,35 @@ def _is_small(tensors: Sequence[TensorInfo]) -> bool:
     return size_bytes <= _BOUND_BYTES
 
 
-def _plain_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> Run:
+def _plain_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], library: str) -> Run:
     """One ``session.run``, which several threads may do at once."""
     input_names = [tensor.name for tensor in inputs]
     output_names = [tensor.name for tensor in outputs]
     run_session = session.run
 
     def run(feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        return run_session(output_names, dict(zip(input_names, feeds, strict=True)))  # type: ignore[no-any-return]
+        try:
+            return run_session(output_names, dict(zip(input_names, feeds, strict=True)))  # type: ignore[no-any-return]
+        except Exception as error:
+            raise failed_run(library, error) from error
 
     return run
 
 
-def _bound_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> Run:
-    """A run on memory that was bound once. One thread at a time uses it; the others meanwhile do a plain run."""
-    plain_run = _plain_run(session, inputs, outputs)
-    sources = [np.zeros(_sizes(tensor), tensor.dtype) for tensor in inputs]
-    results = [np.zeros(_sizes(tensor), tensor.dtype) for tensor in outputs]
+def _bound_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], library: str) -> Run:
+    """A run on input memory that was bound once. One thread at a time uses it; the others meanwhile do a plain run.
+
+    ONNX Runtime allocates the outputs: into bound memory it writes nothing where a graph passes an input through.
+    """
+    plain_run = _plain_run(session, inputs, outputs, library)
+    sources = [np.zeros([size or 0 for size in tensor.shape], tensor.dtype) for tensor in inputs]
     binding = session.io_binding()
     for tensor, array in zip(inputs, sources, strict=True):
         binding.bind_input(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-    for tensor, array in zip(outputs, results, strict=True):
-        binding.bind_output(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    for tensor in outputs:
+        binding.bind_output(tensor.name)
     targets = [(array, array.shape, array.dtype) for array in sources]
-    run_binding = session.run_with_iobinding
+    run_binding, copy_outputs = session.run_with_iobinding, binding.copy_outputs_to_cpu
     lock = allocate_lock()
     acquire, release = lock.acquire, lock.release
 
@@ -173,12 +159,12 @@ def _bound_run(session: Any, inputs: Sequence[TensorInfo], outputs: Sequence[Ten
                     return plain_run(feeds)  # which raises where the model takes no such array
                 array[...] = feed
             run_binding(binding)
-            return [result.copy() for result in results]
+            return copy_outputs()  # type: ignore[no-any-return]
+        except BackendError:
+            raise
+        except Exception as error:
+            raise failed_run(library, error) from error
         finally:
             release()
 
     return run
-
-
-def _sizes(tensor: TensorInfo) -> tuple[int, ...]:
-    return tuple(size or 0 for size in tensor.shape)

@@ -1,0 +1,156 @@
+"""Measure the figures of docs/results.md that come from whole projects, by the command a user runs.
+
+``python benchmarks/bars.py --fsdd FOLDER`` makes the projects in ``--work`` (default ``.build/bars``), trains them,
+exports them twice, and prints one Markdown table: what was measured, its value, the bar, and whether it was reached.
+Without ``--fsdd`` only the handwritten digits are measured. It exits 1 when a bar was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EDGEML = Path(sys.executable).with_name("edgeml")
+SMALL_MODEL_PARAMETERS = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured figure beside its bar.
+
+    Attributes:
+        what: What was measured.
+        value: The value, as printed.
+        bar: The bar, as printed.
+        reached: Whether the value keeps the bar; None for a figure that is only reported.
+    """
+
+    what: str
+    value: str
+    bar: str
+    reached: bool | None
+
+    def row(self) -> str:
+        """The figure as a row of a Markdown table."""
+        verdict = {True: "reached", False: "**missed**", None: "reported"}[self.reached]
+        return f"| {self.what} | {self.value} | {self.bar} | {verdict} |"
+
+
+def main() -> int:
+    """Measure and print."""
+    options = parse_arguments()
+    work: Path = options.work.resolve()
+    figures = digits(work)
+    if options.fsdd is not None:
+        figures += spoken(work, options.fsdd.resolve())
+    print("| figure | value | bar | |\n|---|---|---|---|")
+    print("\n".join(figure.row() for figure in figures))
+    return int(any(figure.reached is False for figure in figures))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The script's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--fsdd", type=Path, help="folder of the Free Spoken Digit Dataset")
+    parser.add_argument("--work", type=Path, default=Path(".build/bars"), help="where the projects are made")
+    return parser.parse_args()
+
+
+def digits(work: Path) -> list[Figure]:
+    """Handwritten digits: accuracy, variants, sizes, parity, repeatable bytes."""
+    project = make(work, "bars-digits", "handwritten-digits")
+    trained = edgeml("train", str(project))
+    accuracy = trained["metric"]["value"]
+    figures = [
+        Figure(what="handwritten digits, accuracy", value=f"{accuracy:.4f}", bar="≥ 0.97", reached=accuracy >= 0.97)
+    ]
+    return figures + exported("handwritten digits", project, work)
+
+
+def spoken(work: Path, fsdd: Path) -> list[Figure]:
+    """Spoken digits on the authors' split, and on held-out speakers with and without augmentation."""
+    project = make(work, "bars-words", "spoken-digits", "--data", str(fsdd))
+    authors = edgeml("train", str(project), "--set", "data.split=authors")
+    value = authors["metric"]["value"]
+    figures = [Figure(what="spoken digits, authors' split", value=f"{value:.4f}", bar="≥ 0.98", reached=value >= 0.98)]
+    figures += exported("spoken digits, authors' split", project, work)
+    plain = edgeml("train", str(project), "--set", "train.augment=false")
+    augmented = edgeml("train", str(project))
+    figures.append(
+        Figure(
+            what=f"spoken digits, {augmented['split']}: with augmentation against without",
+            value=f"{shown(augmented)} against {shown(plain)}",
+            bar="better with",
+            reached=augmented["metric"]["value"] > plain["metric"]["value"],
+        )
+    )
+    return figures + exported("spoken digits, held-out speakers", project, work)
+
+
+def exported(task: str, project: Path, work: Path) -> list[Figure]:
+    """Figures of one run's variants, and whether a second export gives the same bytes."""
+    first = edgeml("export", str(project), "--out", str(work / "first"))
+    second = edgeml("export", str(project), "--out", str(work / "second"))
+    same = Path(first["bundle"]).read_bytes() == Path(second["bundle"]).read_bytes()
+    variants = {variant["id"]: variant for variant in first["variants"]}
+    figures = [
+        Figure(
+            what=f"{task}, two exports", value="identical" if same else "differ", bar="identical bytes", reached=same
+        )
+    ]
+    for form in ("onnx", "tflite"):
+        figures += format_figures(f"{task}, {form}", variants[f"{form}-fp32"], variants[f"{form}-int8"])
+    return figures
+
+
+def format_figures(what: str, fp32: dict[str, Any], int8: dict[str, Any]) -> list[Figure]:
+    """Parity, paired loss and sizes of one format."""
+    parity = fp32["parity"]["max_abs_of_std"]
+    paired = int8["paired_loss"]
+    allowed = max(0.005, 2 / paired["n"])
+    weights = int8["weight_bytes_without_front_end"] / fp32["weight_bytes_without_front_end"]
+    file = int8["bytes_without_front_end"] / fp32["bytes_without_front_end"]
+    small = fp32["weight_bytes_without_front_end"] / 4 < SMALL_MODEL_PARAMETERS
+    bar = 0.60 if small else 0.40
+    lost = f"{paired['drop']:+.4f} of {fp32['metric']['value']:.4f} ({paired['n']} items)"
+    return [
+        Figure(what=f"{what}, fp32 parity", value=f"{parity:.1e} of std", bar="≤ 1e-4", reached=parity <= 1e-4),
+        Figure(what=f"{what}, int8 loss", value=lost, bar=f"≤ {allowed:.4f}", reached=paired["drop"] <= allowed),
+        Figure(what=f"{what}, int8/fp32 weights", value=f"{weights:.3f}", bar="≤ 0.27", reached=weights <= 0.27),
+        Figure(what=f"{what}, int8/fp32 file", value=f"{file:.3f}", bar=f"≤ {bar:.2f}", reached=file <= bar),
+    ]
+
+
+def shown(report: dict[str, Any]) -> str:
+    """A trained model's metric with its interval."""
+    interval = report["interval"]
+    return f"{report['metric']['value']:.4f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def make(work: Path, name: str, template: str, *arguments: str) -> Path:
+    """A new project; one left from an earlier measurement is removed first."""
+    project = work / name
+    shutil.rmtree(project, ignore_errors=True)
+    for folder in (work / "first", work / "second"):
+        folder.mkdir(parents=True, exist_ok=True)
+    edgeml("init", str(project), "--template", template, *arguments)
+    return project
+
+
+def edgeml(*arguments: str) -> dict[str, Any]:
+    """Run one command with its progress on this program's stderr; its JSON object."""
+    done = subprocess.run([str(EDGEML), *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"edgeml {' '.join(arguments)} ended with {done.returncode}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())

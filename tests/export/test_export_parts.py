@@ -1,0 +1,278 @@
+"""The parts of export that need no conversion: scopes, golden vectors, histograms, tolerances, silence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import edgeml_export
+from edgeml_export import Parity
+from edgeml_export.golden_cases import choose_items, tolerances
+from edgeml_export.onnx_compact import compact_onnx
+from edgeml_export.parity import measure_parity
+from edgeml_export.prepared import Positional
+from edgeml_export.quiet import quiet
+from edgeml_export.reference import default_features, reference_histograms
+from edgeml_export.scheme import KNOWN_VARIANTS, scheme_of
+from edgeml_export.scopes import ModuleScopes, within
+from edgeml_export.trial import fault
+from edgeml_runtime.contract import Statistic
+from edgeml_runtime.errors import ProjectError
+
+
+def test_public_names():
+    assert sorted(edgeml_export.__all__) == [
+        "CalibrationMethod",
+        "ExportReport",
+        "Inventory",
+        "KNOWN_VARIANTS",
+        "OperatorCount",
+        "Parity",
+        "Precision",
+        "QuantScheme",
+        "VariantReport",
+        "VariantSpec",
+        "export_bundle",
+    ]
+    assert all(hasattr(edgeml_export, name) for name in edgeml_export.__all__)
+
+
+def test_importing_export_imports_no_converter():
+    heavy = {"ai_edge_quantizer", "litert_torch", "onnx", "onnxruntime", "onnxscript"}
+    code = f"import sys, edgeml_export; print({heavy} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_u8s8_products_cannot_saturate():
+    """Two products of an activation and a weight, added in int16 as AVX2 does without VNNI."""
+    scheme = scheme_of(KNOWN_VARIANTS["onnx-int8"])
+    largest_weight = 2 ** (scheme.weight_bits - 1)
+    assert not scheme.activation_signed
+    assert 2 * (2**scheme.activation_bits - 1) * largest_weight <= np.iinfo(np.int16).max
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [("features", True), ("features.mel", True), ("features2", False), ("network.features", False), ("", False)],
+)
+def test_within(path, inside):
+    assert within(path, ["features"]) is inside
+
+
+class Mel(nn.Module):
+    pass
+
+
+class Blocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.items = nn.ModuleList([Mel(), Mel()])
+
+
+class Fused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features, self.my_features = Mel(), Mel()
+        self.network, self.other = Blocks(), Blocks()
+
+
+HERE = __name__
+ROOT = f"edgeml_export.prepared.Positional/{HERE}.Fused_model"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "name", "answer"),
+    [
+        (["features"], f"{ROOT}/{HERE}.Mel_features;3", True),
+        (["features"], f"{ROOT}/{HERE}.Mel_features;", True),
+        (["features"], f"{ROOT}/{HERE}.Mel_my_features;3", False),
+        (["features"], f"{ROOT};2", False),
+        (["features"], "arith.constant3", None),
+        (["features"], "logits", None),
+        # A ModuleList is never called, so it is no link of the chain.
+        (["network.items.1"], f"{ROOT}/{HERE}.Blocks_network/{HERE}.Mel_1;4", True),
+        (["network.items.1"], f"{ROOT}/{HERE}.Blocks_network/{HERE}.Mel_0;4", False),
+        (["network.items.1"], f"{ROOT}/{HERE}.Blocks_other/{HERE}.Mel_1;4", False),
+        (["network"], f"{ROOT}/{HERE}.Blocks_network/{HERE}.Mel_0;;{ROOT}/{HERE}.Blocks_network/{HERE}.Mel_1;2", True),
+    ],
+)
+def test_scope_of_a_tensor_name(scopes, name, answer):
+    assert ModuleScopes.of(Positional(Fused(), ("logits",)), scopes).is_float(name) is answer
+
+
+def test_ambiguous_scope_is_refused():
+    """Where blocks are called without the module that holds them, two chains are the same."""
+    scopes = ModuleScopes.of(Positional(Fused(), ("logits",)), ["network"])
+    with pytest.raises(ProjectError, match=r"'network.items.1', which stays float, or to 'other.items.1'"):
+        scopes.is_float(f"{ROOT}/{HERE}.Mel_1;4")
+
+
+def test_golden_items_take_every_class_first(make_contract, items):
+    few = items.test.take(np.arange(40))
+    chosen = choose_items(make_contract(), few, {})
+    assert len(chosen) == len(set(chosen)) == 8
+    assert chosen == sorted(chosen)
+    firsts = {int(np.flatnonzero(few.targets == label)[0]) for label in np.unique(few.targets)}
+    assert firsts <= set(chosen)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (5, 5), (8, 8), (101, 8)])
+def test_golden_items_are_as_many_as_there_are(make_contract, items, count, expected):
+    assert len(choose_items(make_contract(), items.test.take(np.arange(count)), {})) == expected
+
+
+def test_golden_items_with_many_classes(make_contract, items):
+    many = replace(items.test, targets=np.arange(101))
+    chosen = choose_items(make_contract(), many, {})
+    assert len(chosen) == 32
+    assert (chosen[0], chosen[-1]) == (0, 100)
+
+
+def test_golden_items_have_one_with_a_file(make_contract, items):
+    chosen = choose_items(make_contract(), items.test, {})
+    absent = next(index for index in range(101) if index not in chosen)
+    assert sorted([*chosen, absent]) == choose_items(make_contract(), items.test, {absent: "x.wav"})
+    assert chosen == choose_items(make_contract(), items.test, {chosen[2]: "x.wav"})
+
+
+def test_tolerance_of_scores_follows_from_that_of_logits(make_contract):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 5, (200, 4)).astype(np.float32)
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    allowed = tolerances(make_contract(), {"logits": logits, "scores": scores}, quantized=True)
+    assert allowed["logits"] == pytest.approx(8 * np.ptp(logits) / 255)
+    moved = logits + rng.choice([-1, 1], logits.shape) * allowed["logits"]
+    other = np.exp(moved) / np.exp(moved).sum(axis=1, keepdims=True)
+    assert np.abs(other - scores).max() <= allowed["scores"]
+    assert np.abs(other - scores).max() > 0.8 * allowed["scores"], "the bound is tight"
+    exact = tolerances(make_contract(), {"logits": logits, "scores": scores}, quantized=False)
+    assert exact["logits"] == pytest.approx(1e-3 * logits.std())
+
+
+def test_parity_of_known_differences():
+    reference = np.array([[0.0, 2.0], [4.0, 2.0]], np.float32)
+    parity = measure_parity("logits", reference, reference + np.array([[0.5, 0], [0, 2.5]], np.float32))
+    assert (parity.items, parity.max_abs, parity.mean_abs, parity.argmax_agreement) == (2, 2.5, 0.75, 0.5)
+    assert parity.max_abs_of_std == pytest.approx(2.5 / reference.std())
+
+
+def test_parity_of_a_constant_output():
+    """With no spread there is no share of it; any difference is too much."""
+    constant = np.ones((3, 1), np.float32)
+    assert measure_parity("value", constant, constant).max_abs_of_std == 0
+    assert measure_parity("value", constant, constant + 1e-6).max_abs_of_std == 1
+    assert measure_parity("value", constant, constant).argmax_agreement is None
+
+
+@pytest.mark.parametrize(("share", "shipped"), [(0.9e-4, True), (1.1e-4, False)])
+def test_fp32_must_match_pytorch(exported, share, shipped):
+    loss = exported.report.variants[0].paired_loss
+    parity = Parity(output="logits", items=9, max_abs=share, mean_abs=0, reference_std=1, argmax_agreement=1)
+    reason = fault(KNOWN_VARIANTS["onnx-fp32"], exported.contract, parity, replace(loss, within=True))
+    assert (reason is None) is shipped
+    assert fault(KNOWN_VARIANTS["onnx-int8"], exported.contract, parity, replace(loss, within=True)) is None
+    assert fault(KNOWN_VARIANTS["onnx-int8"], exported.contract, parity, replace(loss, within=False)) is not None
+
+
+def test_default_histograms(make_contract, items):
+    contract = replace(make_contract(), telemetry=())
+    scores = np.array([[0.1, 0.2, 0.7, 0.0]], np.float32)
+    tensors = {"waveform": items.test.inputs["waveform"], "logits": scores, "scores": scores}
+    features = {feature.name: feature for feature in default_features(contract, tensors)}
+    assert list(features) == ["waveform_mean", "waveform_std", "scores_max"]
+    assert (features["waveform_mean"].edges[0], features["waveform_mean"].edges[-1]) == (-32768, 32767)
+    assert features["scores_max"].statistic is Statistic.MAX
+    found = {item.name: item for item in reference_histograms(contract, tensors)}
+    assert found["waveform_std"].n == 101
+    assert found["waveform_std"].counts[0] == found["waveform_std"].counts[-1] == 0
+    assert found["scores_max"].counts[14] == 1
+
+
+def test_compact_onnx_computes_the_same():
+    """Two equal constants, one nobody reads, long names, documentation."""
+    same = [numpy_helper.from_array(np.ones(3, np.float32), f"constant.with.a.long.name.{i}") for i in range(2)]
+    unused = numpy_helper.from_array(np.ones(300, np.float32), "unused")
+    nodes = [
+        helper.make_node("Add", ["x", same[0].name], ["a long value name"], name="node with a long name"),
+        helper.make_node("Mul", ["a long value name", same[1].name], ["y"]),
+    ]
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "graph", shape[:1], shape[1:], [*same, unused])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    before = model.SerializeToString()
+    content = compact_onnx(model)
+    assert model.SerializeToString() == before
+    small = onnx.load_from_string(content)
+    onnx.checker.check_model(small, full_check=True)
+    assert len(small.graph.initializer) == 1
+    assert ([item.name for item in small.graph.input], [item.name for item in small.graph.output]) == (["x"], ["y"])
+    assert len(content) < 160
+    from onnx.reference import ReferenceEvaluator
+
+    x = np.arange(3, dtype=np.float32)
+    results = [ReferenceEvaluator(one).run(None, {"x": x})[0] for one in (small, model)]
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("variant_id", ["tflite-fp32", "tflite-int8"])
+def test_tflite_weights_are_aligned(exported, variant_id):
+    """The schema wants the data of every buffer at a multiple of 16 bytes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = exported.converted[variant_id].content
+    model = schema.Model.GetRootAsModel(content, 0)
+    offsets = []
+    for index in range(model.BuffersLength()):
+        buffer = model.Buffers(index)
+        if buffer.DataLength():
+            offsets.append(buffer._tab.Vector(buffer._tab.Offset(4)))
+    assert len(offsets) > 5
+    assert {offset % 16 for offset in offsets} == {0}
+
+
+def test_quiet_silences_everything_and_then_nothing(capfd, caplog):
+    def talk(word):
+        print(word)
+        print(word, file=sys.stderr)
+        os.write(1, f"{word}\n".encode())
+        os.write(2, f"{word}\n".encode())
+        logging.getLogger("somebody").error(word)
+
+    with quiet():
+        talk("hidden")
+        warnings.warn("hidden", stacklevel=1)
+    talk("heard")
+    out, err = capfd.readouterr()
+    assert "hidden" not in out + err + caplog.text
+    assert out.count("heard") == err.count("heard") == 2
+    assert "heard" in caplog.text
+    assert "LITERT_TORCH_SHOW_PROGRESS" not in os.environ
+
+
+def test_quiet_lets_errors_through(capfd):
+    with pytest.raises(ValueError, match="loud"), quiet():
+        raise ValueError("loud")
+    print("heard")
+    assert capfd.readouterr().out == "heard\n"
+
+
+def test_positional_keeps_the_contracts_order():
+    class Unordered(nn.Module):
+        def forward(self, x):
+            return {"extra": x, "scores": x + 1, "logits": x}
+
+    logits, scores = Positional(Unordered(), ("logits", "scores"))(torch.zeros(1))
+    assert (logits, scores) == (0, 1)

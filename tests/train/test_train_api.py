@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import edgeml_train
+
+
+def test_public_names():
+    assert sorted(edgeml_train.__all__) == [
+        "Project",
+        "ProjectExport",
+        "Splits",
+        "TEMPLATES",
+        "Task",
+        "TrainReport",
+        "TrainSettings",
+        "TrainedRun",
+        "export_project",
+        "init_project",
+        "load_run",
+        "train_project",
+        "train_schema",
+    ]
+    assert all(hasattr(edgeml_train, name) for name in edgeml_train.__all__)
