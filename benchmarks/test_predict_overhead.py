@@ -145,8 +145,8 @@ def test_one_node_overhead(one_node, show, name, variant):
 
 
 def test_given_bundles_overhead(given_bundles, show):
-    """The bar holds for the larger variants, those that take longest in each format."""
-    over = []
+    """The bar holds for the larger variants, those in fp32; the others are shown."""
+    missed = []
     for path in given_bundles:
         with Bundle.open(path) as bundle:
             item = dict(read_golden(bundle).cases[0].inputs)
@@ -154,9 +154,10 @@ def test_given_bundles_overhead(given_bundles, show):
         for variant in variants:
             times = time_in_turns(make_pair(path, variant, item))
             show("\n" + report(f"{path.stem}, {variant}", times))
-            if variant.endswith("-fp32"):
-                over.append((low(times["predict"]) - low(times["raw"])) / low(times["raw"]))
-    assert all(share <= SHARE_OF_P50 for share in over)
+            share = (low(times["predict"]) - low(times["raw"])) / low(times["raw"])
+            if variant.endswith("-fp32") and share > SHARE_OF_P50:
+                missed.append(f"{path.stem}, {variant}: {share:.2%}")
+    assert missed == []
 
 
 @pytest.mark.parametrize("way", ["raw", "predict"])

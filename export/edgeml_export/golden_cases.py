@@ -28,7 +28,7 @@ Outputs = Mapping[str, NDArray[Any]]
 _MIN_CASES = 8
 _MAX_CLASSES = 32
 _FP32_SHARE_OF_STD = 1e-3
-_INT8_STEPS = 8
+_INT8_STEPS = 4
 _SMALLEST = 1e-6
 
 
@@ -125,7 +125,7 @@ def tolerances(contract: Contract, outputs: Outputs, *, quantized: bool) -> dict
     """How far the same file may be off on another CPU or with another release of the backend.
 
     fp32: kernels add in other orders; 0.001 of the output's standard deviation is far above that and far below an error
-    that matters. int8: kernels round the same sum to one step up or down, and a few layers pass that on; eight steps of
+    that matters. int8: kernels round the same sum to one step up or down, and a few layers pass that on; four steps of
     the output's range in 8 bits. Scores are the softmax of the logits: when every logit is off by at most d, no score
     is off by more than tanh(d / 2).
 

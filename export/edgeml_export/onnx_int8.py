@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +13,8 @@ from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.onnx_model import IR_VERSION, OnnxGraph
 from edgeml_export.quiet import quiet
 from edgeml_export.scheme import CalibrationMethod as Method
-from edgeml_runtime.errors import ProjectError, StorageError
+from edgeml_export.scratch import scratch_folder
+from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.progress import ProgressEvent
 
 if TYPE_CHECKING:
@@ -73,15 +72,16 @@ def quantize_onnx(
         The quantized model, with the same names of inputs and outputs.
 
     Raises:
-        ProjectError: When the quantizer fails.
+        ProjectError: When the quantizer fails, or an activation is NaN.
+        StorageError: When temporary files cannot be written.
     """
     options = {
         "OpTypesToExcludeOutputQuantization": _last_products(graph),
         "ActivationSymmetric": False,
         "WeightSymmetric": True,
     }
-    with tempfile.TemporaryDirectory(prefix="edgeml-") as folder:
-        path = Path(folder) / "int8.onnx"
+    with scratch_folder() as folder:
+        path = folder / "int8.onnx"
         try:
             with quiet(streams=False):
                 quantize_static(
@@ -98,8 +98,8 @@ def quantize_onnx(
                     extra_options=options,
                 )
             model = onnx.load(path)
-        except OSError as error:
-            raise StorageError(f"{folder}: temporary files cannot be written: {error}") from error
+        except OSError:
+            raise
         except Exception as error:  # onnxruntime.quantization raises bare builtins
             raise ProjectError(f"quantization failed: {type(error).__name__}: {error}") from error
     refuse_unbounded(_scales(model))

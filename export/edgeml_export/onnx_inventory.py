@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -12,6 +10,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.quiet import quiet
+from edgeml_export.scratch import scratch_folder
+from edgeml_runtime.errors import ProjectError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -84,11 +84,14 @@ def _operators(model: ModelProto, front_nodes: Collection[str]) -> OperatorCount
 
 def _optimized(model: ModelProto) -> ModelProto:
     """The graph after ONNX Runtime's optimizations, but without the memory layout of this machine's CPU."""
-    with tempfile.TemporaryDirectory(prefix="edgeml-") as folder, quiet():
-        path = Path(folder) / "optimized.onnx"
+    with scratch_folder() as folder, quiet():
+        path = folder / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 4
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return onnx.load(path)
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return onnx.load(path)
+        except Exception as error:  # ONNX Runtime raises types of its own that derive from Exception alone
+            raise ProjectError(f"ONNX Runtime cannot optimize the converted model: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
+import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from edgeml_export.onnx_compact import drop_unused
@@ -61,8 +62,6 @@ def convert_onnx(prepared: Prepared, program: ExportedProgram) -> OnnxGraph:
     Raises:
         ProjectError: When an operator has no counterpart in ONNX.
     """
-    import torch
-
     try:
         with quiet(), torch.no_grad():
             converted = torch.onnx.export(

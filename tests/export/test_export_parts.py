@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import replace
 
@@ -18,8 +20,11 @@ from torch import nn
 
 import edgeml_export
 from edgeml_export import Parity
+from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.golden_cases import choose_items, tolerances
 from edgeml_export.onnx_compact import compact_onnx
+from edgeml_export.onnx_int8 import quantize_onnx
+from edgeml_export.onnx_model import IR_VERSION, OPSET, OnnxGraph
 from edgeml_export.parity import measure_parity
 from edgeml_export.prepared import Positional
 from edgeml_export.quiet import quiet
@@ -28,7 +33,8 @@ from edgeml_export.scheme import KNOWN_VARIANTS, scheme_of
 from edgeml_export.scopes import ModuleScopes, within
 from edgeml_export.trial import fault
 from edgeml_runtime.contract import Statistic
-from edgeml_runtime.errors import ProjectError
+from edgeml_runtime.errors import ProjectError, StorageError
+from edgeml_runtime.progress import silent
 
 
 def test_public_names():
@@ -153,7 +159,7 @@ def test_tolerance_of_scores_follows_from_that_of_logits(make_contract):
     logits = rng.normal(0, 5, (200, 4)).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     allowed = tolerances(make_contract(), {"logits": logits, "scores": scores}, quantized=True)
-    assert allowed["logits"] == pytest.approx(8 * np.ptp(logits) / 255)
+    assert allowed["logits"] == pytest.approx(4 * np.ptp(logits) / 255)
     moved = logits + rng.choice([-1, 1], logits.shape) * allowed["logits"]
     other = np.exp(moved) / np.exp(moved).sum(axis=1, keepdims=True)
     assert np.abs(other - scores).max() <= allowed["scores"]
@@ -276,3 +282,51 @@ def test_positional_keeps_the_contracts_order():
 
     logits, scores = Positional(Unordered(), ("logits", "scores"))(torch.zeros(1))
     assert (logits, scores) == (0, 1)
+
+
+def test_activation_that_is_nan_cannot_be_quantized():
+    """NaN scales make the TFLite interpreter crash instead of fail."""
+    refuse_unbounded({"fine": (np.array(-1.0), np.array([2.0, 3.0]))})
+    for low, high in [(np.nan, 1.0), (0.0, np.array([1.0, np.inf]))]:
+        with pytest.raises(ProjectError, match="'App/Net;2' is NaN or infinite for a calibration item"):
+            refuse_unbounded({"fine": (0.0, 1.0), "App/Net;2": (low, high)})
+
+
+@pytest.fixture
+def product():
+    """One matrix product, and four items for it."""
+    weight = numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n]) for name, n in (("x", 3), ("y", 2))]
+    model = helper.make_model(
+        helper.make_graph([node], "graph", shapes[:1], shapes[1:], [weight]),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    graph = OnnxGraph(model=model, float_nodes=frozenset(), front_nodes=frozenset())
+    return graph, np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+ONNX_INT8 = scheme_of(KNOWN_VARIANTS["onnx-int8"])
+
+
+def test_onnx_quantization_refuses_nan(product):
+    graph, x = product
+    quantized = quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+    assert [node.op_type for node in quantized.graph.node].count("DequantizeLinear") >= 2
+    x[2, 1] = np.nan
+    with pytest.raises(ProjectError, match="NaN or infinite"):
+        quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+
+
+def test_full_temporary_folder_is_named(product, tmp_path, monkeypatch):
+    graph, x = product
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(StorageError, match=f"{tmp_path}: temporary files cannot be written"):
+            quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -176,20 +176,29 @@ def test_bound_and_plain_runs_agree(opened, monkeypatch, limit, threads):
 
 
 @pytest.mark.usefixtures("eager_threads")
-def test_several_threads_at_once(opened, name):
-    backend = opened(name, "two", TWO["inputs"], TWO["outputs"])
+@pytest.mark.parametrize(
+    ("file", "inputs", "output"), [("widen", ["samples"], "wide"), ("two", TWO["inputs"], "total")]
+)
+def test_several_threads_at_once(opened, name, file, inputs, output):
+    backend = opened(name, file, inputs, [output])
     wrong = []
 
     def work(number):
-        left, right = np.full((1, 4), number, np.float32), np.full((1, 2), number, np.int32)
-        results = [backend.run([left, right])[0] for _ in range(200)]
-        wrong.extend(number for result in results if not np.array_equal(result, left * 4))
+        feeds = [np.full(tensor.shape, number, tensor.dtype) for tensor in backend.inputs]
+        expected = backend_alone[number]
+        results = [backend.run(feeds)[0] for _ in range(500)]
+        wrong.extend(number for result in results if not np.array_equal(result, expected))
 
+    backend_alone = {
+        number: backend.run([np.full(tensor.shape, number, tensor.dtype) for tensor in backend.inputs])[0]
+        for number in range(8)
+    }
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert len({array.tobytes() for array in backend_alone.values()}) == 8
     assert wrong == []
 
 

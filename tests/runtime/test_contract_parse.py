@@ -146,6 +146,47 @@ def test_a_range_may_be_as_wide_as_the_dtype_and_no_wider(dtype, low, high):
 
 
 @pytest.mark.parametrize(
+    "tables",
+    [
+        {"metric": {"primary": "accuracy", "floor": 0}},
+        {"metric": {"primary": "accuracy", "floor": 1}},
+        {"budgets": {"host": {"latency_ms_p50": 2, "latency_ms_p95": 2, "instructions": 1e18}}},
+        {"budgets": {"host": {"latency_ms_p50": {"limit": 2, "backend": "litert"}}}},
+        {"inputs": [{**document("shortest")["inputs"][0], "shape": [1 << 14, 1 << 14]}]},
+        {"telemetry": [{"name": "a", "tensor": "image", "edges": list(range(4096))}]},
+        {"telemetry": [{"name": "a", "tensor": "image", "bins": 4095, "range": [0, 1]}]},
+    ],
+    ids=lambda tables: str(tables)[:60],
+)
+def test_the_utmost_is_still_right(tables):
+    assert contract_to_dict(parsed("shortest", **tables))
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"budgets": {"host": {"instructions": 1.1e18}}},
+        {"inputs": [{**document("shortest")["inputs"][0], "shape": [1 << 14, 1 << 14, 2]}]},
+        {"telemetry": [{"name": "a", "tensor": "image", "edges": list(range(4097))}]},
+        {"telemetry": [{"name": "a", "tensor": "image", "bins": 4096, "range": [0, 1]}]},
+    ],
+    ids=lambda tables: str(tables)[:60],
+)
+def test_more_than_the_utmost_is_refused(tables):
+    with pytest.raises(ContractError, match=r": 1 fault\(s\)"):
+        parsed("shortest", **tables)
+
+
+def test_zero_has_no_sign_in_the_options_of_a_loader():
+    table = document("shortest")["inputs"][0]
+    spelled = [
+        contract_to_dict(parsed("shortest", inputs=[{**table, "loader": {"name": "a", "version": 1, "gain": gain}}]))
+        for gain in (0.0, -0.0)
+    ]
+    assert json.dumps(spelled[0]) == json.dumps(spelled[1])
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         (3, [Budget(profile="host", name=BudgetName.COLD_START_MS, limit=3.0)]),

@@ -1,6 +1,6 @@
 """The scans of handwritten digits that are bundled with scikit-learn.
 
-1,797 scans by 43 people, reduced to 8×8 counts of ink from 0 to 16 (E. Alpaydin and C. Kaynak, "Optical Recognition of
+1,797 scans by 13 people, reduced to 8×8 counts of ink from 0 to 16 (E. Alpaydin and C. Kaynak, "Optical Recognition of
 Handwritten Digits", UCI Machine Learning Repository, 1998, CC BY 4.0). Who wrote which digit is not part of the copy.
 """
 
