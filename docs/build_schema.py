@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from edgeml_runtime.contract_schema import contract_json_schema
+from edgeml_train.contract_schema import contract_json_schema
 from edgeml_train.settings import train_schema
 
 TARGET = Path(__file__).with_name("edgeml.schema.json")

@@ -30,6 +30,6 @@ def scratch_folder() -> Iterator[Path]:
             yield Path(folder)
     except OSError as error:
         raise StorageError(
-            f"export: {tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}; make room, "
-            "or name another folder in the environment variable TMPDIR"
+            f"export: {tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}; make "
+            "room, or name another folder in the environment variable TMPDIR"
         ) from error

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from edgeml_runtime.contract_parse import contract_to_dict, parse_contract
-from edgeml_runtime.contract_schema import contract_json_schema
 from edgeml_runtime.errors import ContractError
+from edgeml_train.contract_schema import contract_json_schema
 from edgeml_train.settings import train_schema
 
 ROOT = Path(__file__).parents[2]

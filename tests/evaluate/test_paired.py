@@ -30,8 +30,8 @@ def predictions(targets, wrong):
 )
 def test_allowance_of_a_classifier(contract, n, lost, gained, within):
     targets = np.arange(n) % 3
-    reference = predictions(targets, range(10, 10 + gained))
-    candidate = predictions(targets, range(20, 20 + lost))
+    reference = predictions(targets, [0, 1, *range(10, 10 + gained)])  # both have the first two wrong
+    candidate = predictions(targets, [0, 1, *range(20, 20 + lost)])
 
     loss = paired_loss(contract, reference, candidate, targets)
 

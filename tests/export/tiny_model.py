@@ -45,13 +45,13 @@ class TinyFused(nn.Module):
             nn.Conv2d(1, 8, 3, padding=1, bias=False),
             nn.BatchNorm2d(8),
             nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, bias=False),
-            nn.BatchNorm2d(16),
+            nn.Conv2d(8, 32, 3, stride=2, bias=False),
+            nn.BatchNorm2d(32),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(16, CLASSES),
+            nn.Linear(32, CLASSES),
         )
 
     def forward(self, waveform):

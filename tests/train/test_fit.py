@@ -237,6 +237,16 @@ def test_every_item_comes_once_an_epoch_in_an_order_of_its_own():
     assert len(list(BatchSampler(2, 16, seed=1))) == 1
 
 
+def test_read_only_and_strided_arrays_can_be_trained_on(project, reference):
+    splits = project.task.splits()
+    odd = np.asfortranarray(splits.train.inputs["x"])
+    odd.flags.writeable = False
+
+    assert same(
+        trained(project, splits=replace(splits, train=replace(splits.train, inputs={"x": odd})))[0], reference[0]
+    )
+
+
 def test_validation_batches_cover_every_item_in_order(project):
     data = project.task.splits().validation
     batches = list(validation_batches(data, ("x",), 25))

@@ -23,6 +23,12 @@ def test_open_reads_contract_settings_and_task(make_project):
     assert project.task.data == {"seed": 5}
 
 
+@pytest.fixture(autouse=True)
+def _bytecode(monkeypatch):
+    """As in an ordinary process, whatever the environment of the tests says."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+
 def test_opening_changes_nothing_on_disk(make_project):
     folder = make_project()
     before = files_below(folder)

@@ -98,8 +98,8 @@ class FusedModel(nn.Module):
 
 
 def to_tensors(inputs: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Arrays by name → tensors in order, sharing memory where numpy allows."""
-    return tuple(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in names)
+    """Arrays by name → tensors in order, sharing memory where the array is contiguous and writable."""
+    return tuple(torch.from_numpy(np.require(inputs[name], requirements=["C", "W"])) for name in names)
 
 
 def predict_array(fused: FusedModel, inputs: Mapping[str, NDArray[Any]], *, batch_size: int = 128) -> NDArray[Any]:

@@ -19,7 +19,7 @@ def command(session: Session) -> int:
 
     For editors; `edgeml init` writes it beside the project, where the first line of edgeml.toml names it.
     """
-    from edgeml_runtime.contract_schema import contract_json_schema
+    from edgeml_train.contract_schema import contract_json_schema
     from edgeml_train.settings import train_schema
 
     schema = contract_json_schema(train=train_schema())

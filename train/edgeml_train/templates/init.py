@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeml_runtime.contract_schema import contract_json_schema
 from edgeml_runtime.errors import InputError, ProjectError, StorageError
+from edgeml_train.contract_schema import contract_json_schema
 from edgeml_train.settings import train_schema
 
 if TYPE_CHECKING:
