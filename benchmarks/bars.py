@@ -129,7 +129,7 @@ def format_figures(what: str, fp32: dict[str, Any], int8: dict[str, Any]) -> lis
 
 def shown(report: dict[str, Any]) -> str:
     """A trained model's metric with its interval."""
-    interval = report["interval"]
+    interval = report["metric"]["interval"]
     return f"{report['metric']['value']:.4f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 

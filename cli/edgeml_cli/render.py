@@ -72,7 +72,8 @@ def render_training(console: Console, report: Report) -> None:
         console.print(slice_table(report["slices"], name))
     if not report["floor_met"]:
         console.print(f"[yellow]{name} misses the contract's floor (metric.floor).[/]\n")
-    console.print(f"run {report['run_id']}, {report['epochs']} epochs, best was {report['best_epoch']}")
+    resumed = f", resumed at {report['resumed_at']}" if report["resumed_at"] else ""
+    console.print(f"run {report['run_id']}, {report['epochs']} epochs, best was {report['best_epoch']}{resumed}")
 
 
 def slice_table(slices: list[Report], metric: str) -> Table:

@@ -27,6 +27,7 @@ TRAINING = {
     "floor_met": False,
     "epochs": 12,
     "best_epoch": 9,
+    "resumed_at": None,
 }
 VARIANT = {
     "id": "onnx-int8",
