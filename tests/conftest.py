@@ -1,8 +1,9 @@
-"""Rules for every test: a skip has to stand in skips.toml, with its reason."""
+"""Rules for every test: a skip has to stand in skips.toml, with its reason; Ctrl-C works wherever the tests run."""
 
 from __future__ import annotations
 
 import fnmatch
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ def _allowed_patterns() -> list[str]:
 
 
 def pytest_configure(config):
+    # Started in the background of a script, this process ignores SIGINT and would hand that on to every command under
+    # test; with a handler of its own, programs it starts get the default again.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_PATTERNS] = _allowed_patterns()
 
 

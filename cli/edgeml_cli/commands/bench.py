@@ -36,9 +36,9 @@ def command(
 ) -> int:
     """Measure speed and memory against the budgets.
 
-    MODEL is a bundle, or a bare .onnx or .tflite file; it is measured on this machine. Figures count as
-    measured only when this machine matches the device profile; otherwise the verdict is not_measured
-    and the exit code 4. Exits 1 when a budget is exceeded.
+    MODEL is a bundle, or a bare .onnx or .tflite file; it is measured on this machine. Figures count as measured only
+    when this machine matches the device profile; otherwise the verdict is not_measured and the exit code 4. Exits 1
+    when a budget is exceeded.
     """
     from edgeml_cli.output import emit
     from edgeml_cli.quiet import working

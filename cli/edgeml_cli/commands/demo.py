@@ -29,9 +29,8 @@ __all__ = ["command"]
 def command(session: Session, folder: Path) -> int:
     """Take handwritten digits the whole way.
 
-    In DIR (edgeml-demo by default) makes a project, trains it, exports it, benches the bundle on this machine
-    and recognises an image. Needs no
-    download. What is done already is skipped.
+    In DIR (edgeml-demo by default) makes a project, trains it, exports it, benches the bundle on this machine and
+    recognises an image. Needs no download. What is done already is skipped.
     """
     from edgeml_cli.demo_steps import DemoSteps
     from edgeml_cli.demo_view import render_demo

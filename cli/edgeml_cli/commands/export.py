@@ -30,14 +30,16 @@ def command(session: Session, folder: Path, run_id: str | None, out: Path | None
     """Export a trained project to a verified bundle.
 
     Converts and quantizes the model of PROJECT and writes NAME-VERSION.edgeml. Every variant is checked against
-    PyTorch and scored on the test set; one that fails is left out. Exits 1 when a
-    variant fails that the contract requires; there is no bundle then.
+    PyTorch and scored on the test set; one that fails is left out. Exits 1 when a variant fails that the contract
+    requires; there is no bundle then.
     """
     from edgeml_cli.output import emit
+    from edgeml_cli.quick_check import check_contract
     from edgeml_cli.quiet import working
     from edgeml_cli.render import render_export
 
-    with working(session) as progress:
+    check_contract(folder)
+    with working(session, loading="PyTorch and the converters") as progress:
         from edgeml_train.pipeline import export_project
         from edgeml_train.project import Project
 

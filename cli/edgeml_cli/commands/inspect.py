@@ -25,8 +25,8 @@ __all__ = ["command"]
 def command(session: Session, bundle: Path) -> int:
     """Show what a bundle holds, and verify it.
 
-    Contract, variants, metrics, slices and files of BUNDLE. Every file in it is read and checked against its
-    size and sha256; a bundle that does not hold together exits 2.
+    Contract, variants, metrics, slices and files of BUNDLE. Every file in it is read and checked against its size
+    and sha256; a bundle that does not hold together exits 2.
     """
     from edgeml_cli.inspect_view import render_bundle
     from edgeml_cli.output import emit
