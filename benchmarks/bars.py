@@ -113,15 +113,15 @@ def format_figures(what: str, fp32: dict[str, Any], int8: dict[str, Any]) -> lis
     """Parity, paired loss and sizes of one format."""
     parity = fp32["parity"]["max_abs_of_std"]
     paired = int8["paired_loss"]
-    allowed = max(0.005, 2 / paired["n"])
+    allowed = max(0.005 * paired["n"], 2)
     weights = int8["weight_bytes_without_front_end"] / fp32["weight_bytes_without_front_end"]
     file = int8["bytes_without_front_end"] / fp32["bytes_without_front_end"]
     small = fp32["weight_bytes_without_front_end"] / 4 < SMALL_MODEL_PARAMETERS
     bar = 0.60 if small else 0.40
-    lost = f"{paired['drop']:+.4f} of {fp32['metric']['value']:.4f} ({paired['n']} items)"
+    lost = f"{paired['items']:+d} items of {paired['n']}, to {int8['metric']['value']:.4f}"
     return [
         Figure(what=f"{what}, fp32 parity", value=f"{parity:.1e} of std", bar="≤ 1e-4", reached=parity <= 1e-4),
-        Figure(what=f"{what}, int8 loss", value=lost, bar=f"≤ {allowed:.4f}", reached=paired["drop"] <= allowed),
+        Figure(what=f"{what}, int8 loss", value=lost, bar=f"≤ {allowed:g} items", reached=paired["items"] <= allowed),
         Figure(what=f"{what}, int8/fp32 weights", value=f"{weights:.3f}", bar="≤ 0.27", reached=weights <= 0.27),
         Figure(what=f"{what}, int8/fp32 file", value=f"{file:.3f}", bar=f"≤ {bar:.2f}", reached=file <= bar),
     ]

@@ -1,4 +1,7 @@
-"""The documentation is true: its commands, options, targets and links exist. That the README's tour runs stands in e2e/test_readme_tour.py."""
+"""The documentation is true: its commands, options, targets and links exist.
+
+That the README's tour runs is tested in e2e/test_readme_tour.py.
+"""
 
 from __future__ import annotations
 
