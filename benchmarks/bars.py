@@ -122,7 +122,7 @@ def format_figures(what: str, fp32: dict[str, Any], int8: dict[str, Any]) -> lis
     return [
         Figure(what=f"{what}, fp32 parity", value=f"{parity:.1e} of std", bar="≤ 1e-4", reached=parity <= 1e-4),
         Figure(what=f"{what}, int8 loss", value=lost, bar=f"≤ {allowed:g} items", reached=paired["items"] <= allowed),
-        Figure(what=f"{what}, int8/fp32 weights", value=f"{weights:.3f}", bar="≤ 0.27", reached=weights <= 0.27),
+        Figure(what=f"{what}, int8/fp32 weights", value=f"{weights:.4f}", bar="≤ 0.27", reached=weights <= 0.27),
         Figure(what=f"{what}, int8/fp32 file", value=f"{file:.3f}", bar=f"≤ {bar:.2f}", reached=file <= bar),
     ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeml_cli.output import json_text
+from edgeml_cli.progress import announce_loading
 
 if TYPE_CHECKING:
     from edgeml_runtime.progress import Progress
@@ -62,6 +63,7 @@ class DemoSteps:
         """Train, unless edgeml.toml and task.py are those of the last training."""
 
         def work() -> StepRecord:
+            announce_loading(progress, "PyTorch")
             from edgeml_train.pipeline import train_project
             from edgeml_train.project import Project
 

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
 
-    from edgeml_runtime.progress import ProgressEvent
+    from edgeml_runtime.progress import Progress, ProgressEvent
 
-__all__ = ["BarDrawer", "LineDrawer", "progress_on"]
+__all__ = ["BarDrawer", "LineDrawer", "announce_loading", "progress_on"]
 
 LINE_INTERVAL_S = 5.0
-STEP_WIDTH = 20
+NEWS_INTERVAL_S = 0.5
+STEP_WIDTH = 21
 
 
 class _CountColumn(ProgressColumn):
@@ -49,9 +50,9 @@ class BarDrawer:
     """
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=10),
             _CountColumn(),
             TimeElapsedColumn(),
             TextColumn(
@@ -98,7 +99,9 @@ class BarDrawer:
 
 
 class LineDrawer:
-    """One line when a step begins, when it ends, and every few seconds between; one in all for a step of one unit.
+    """One line when a step begins, when it ends, and between: soon for a new message, every few seconds for a count.
+
+    A step of one unit has one line in all.
 
     Args:
         stream: Where to write.
@@ -109,16 +112,19 @@ class LineDrawer:
         self._stream = stream
         self._clock = clock
         self._step: str | None = None
-        self._due_s = 0.0
+        self._message = ""
+        self._written_s = 0.0
 
     def __call__(self, event: ProgressEvent) -> None:
         """Write the event when it is due."""
         now_s = self._clock()
         finished = event.total is not None and event.done >= event.total
         fresh = event.step != self._step
-        if not (fresh or finished or now_s >= self._due_s) or (event.total == 1 and not fresh):
+        wait_s = LINE_INTERVAL_S if event.message == self._message else NEWS_INTERVAL_S
+        due = fresh or finished or now_s >= self._written_s + wait_s
+        if not due or (event.total == 1 and not fresh):
             return
-        self._step, self._due_s = event.step, now_s + LINE_INTERVAL_S
+        self._step, self._message, self._written_s = event.step, event.message, now_s
         count = f" {event.done}/{event.total}" if event.total not in (None, 1) else ""
         message = f"  {event.message}" if event.message else ""
         self._stream.write(f"{event.step}{count}{message}\n")
@@ -129,6 +135,18 @@ class LineDrawer:
 
     def stop(self, *, complete: bool) -> None:
         """End; nothing to clean up."""
+
+
+def announce_loading(progress: Progress, what: str) -> None:
+    """Show that something is being imported that takes seconds.
+
+    Args:
+        progress: The callback that draws.
+        what: What is imported, such as ``"PyTorch"``.
+    """
+    from edgeml_runtime.progress import ProgressEvent
+
+    progress(ProgressEvent(step="load", done=0, total=1, message=what))
 
 
 @contextmanager

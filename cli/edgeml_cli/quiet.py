@@ -28,21 +28,16 @@ NOISE_TAIL_BYTES = 4000
 
 
 @contextmanager
-def working(session: Session, *, loading: str = "") -> Iterator[Progress]:
+def working(session: Session) -> Iterator[Progress]:
     """Draw progress and keep stdout clean while a command works.
 
     Args:
         session: ``--debug`` shows what libraries print.
-        loading: What is imported first, where that takes seconds.
 
     Yields:
         The progress callback to hand to the library.
     """
     with quiet_libraries(show=session.debug) as messages, progress_on(messages) as progress:
-        if loading:
-            from edgeml_runtime.progress import ProgressEvent
-
-            progress(ProgressEvent(step="load", done=0, total=1, message=loading))
         yield progress
 
 

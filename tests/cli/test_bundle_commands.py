@@ -162,3 +162,8 @@ def test_schema_is_one_json_object(edgeml):
     outcome = edgeml("schema")
     assert outcome.json() == edgeml("schema", "--json").json()
     assert {"model", "inputs", "outputs", "train"} <= set(outcome.json()["properties"])
+
+
+def test_bench_for_another_device_is_not_measured_and_exits_4(edgeml, bundle):
+    outcome = edgeml("bench", bundle, "--device", "raspberry-pi-4b", "--json")
+    assert (outcome.code, outcome.json()["provenance"]) == (4, "not_measured")

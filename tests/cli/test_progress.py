@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from edgeml_cli.progress import LINE_INTERVAL_S, BarDrawer, LineDrawer, progress_on
+from edgeml_cli.progress import LINE_INTERVAL_S, NEWS_INTERVAL_S, BarDrawer, LineDrawer, progress_on
 from edgeml_runtime.progress import ProgressEvent
 
 
@@ -28,13 +28,18 @@ def test_lines_at_the_beginning_the_end_and_every_few_seconds():
     stream, clock = io.StringIO(), Clock()
     draw = LineDrawer(stream, clock)
     for done in range(5):
-        draw(event("train", done, 4, f"loss {done}"))
+        draw(event("score", done, 4))
         clock.now_s += LINE_INTERVAL_S / 2
-    assert stream.getvalue().splitlines() == [
-        "train 0/4  loss 0",
-        "train 2/4  loss 2",
-        "train 4/4  loss 4",
-    ]
+    assert stream.getvalue().splitlines() == ["score 0/4", "score 2/4", "score 4/4"]
+
+
+def test_a_new_message_is_written_soon():
+    stream, clock = io.StringIO(), Clock()
+    draw = LineDrawer(stream, clock)
+    for done in range(5):
+        draw(event("train", done, 9, f"epoch {done}"))
+        clock.now_s += NEWS_INTERVAL_S / 2
+    assert stream.getvalue().splitlines() == ["train 0/9  epoch 0", "train 2/9  epoch 2", "train 4/9  epoch 4"]
 
 
 def test_a_new_step_is_written_at_once():

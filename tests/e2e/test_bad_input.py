@@ -93,8 +93,8 @@ def test_a_file_that_is_no_input(edgeml: Any, way: Any, tmp_path: Path) -> None:
 
 
 def test_interrupted_training_goes_on_where_it_was(edgeml: Any, project: Path, way: Any) -> None:
-    settings = ("train", str(project), "--set", "train.epochs=40", "--set", "train.seed=5")
-    stopped = edgeml.interrupted(*settings, cwd=project.parent, after="val_loss")
+    settings = ("train", str(project), "--set", "train.epochs=16", "--set", "train.seed=5")
+    stopped = edgeml.interrupted(*settings, cwd=project.parent, after="validation")
     assert stopped.code == 130, stopped.stderr
     assert "Traceback" not in stopped.stderr
     resumed = edgeml(*settings, "--json", cwd=project.parent)

@@ -90,6 +90,7 @@ def test_predict_reads_a_file(way: Any, edgeml: Any, tmp_path: Path) -> None:
     assert done.json()["label"] == str(test.targets[0])
 
 
+@pytest.mark.long  # the export room proves it in the default run, on a small network
 def test_two_exports_of_one_run_are_the_same_bytes(way: Any, edgeml: Any, tmp_path: Path) -> None:
     again = edgeml("export", str(way.project), "--json", cwd=tmp_path)
     assert again.code == 0, again.stderr

@@ -200,7 +200,7 @@ def test_progress_counts_steps_and_ends_full(project):
     assert done == sorted(done)
     assert {event.total for event in events} == {54}
     assert events[-1].done == 54
-    assert "val_loss" in events[-1].message
+    assert "validation" in events[-1].message
 
 
 def test_nothing_is_printed(project, capfd):

@@ -130,10 +130,7 @@ class StepProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what to show beside the bar."""
         values, epoch = trainer.callback_metrics, trainer.current_epoch + 1
-        self._message = (
-            f"epoch {epoch}/{self._epochs}: val_loss {float(values['val_loss']):.4f}, "
-            f"val_metric {float(values['val_metric']):.4f}"
-        )
+        self._message = f"epoch {epoch}/{self._epochs}: validation {float(values['val_metric']):.4f}"
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Fill the bar, also after an early stop."""

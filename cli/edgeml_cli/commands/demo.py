@@ -35,13 +35,15 @@ def command(session: Session, folder: Path) -> int:
     from edgeml_cli.demo_steps import DemoSteps
     from edgeml_cli.demo_view import render_demo
     from edgeml_cli.output import emit, note
+    from edgeml_cli.quiet import working
 
     steps = DemoSteps(folder)
     records: dict[str, StepRecord] = {}
 
     def run(step: str, text: str, work: Callable[[Progress], StepRecord]) -> StepRecord:
         note(session, f"{step}: {text}")
-        record = records[step] = _drawn(session, work)
+        with working(session) as progress:
+            record = records[step] = work(progress)
         if record.skipped:
             note(session, "  done before, skipped")
         return record
@@ -60,10 +62,3 @@ def command(session: Session, folder: Path) -> int:
 
     emit(session, {**reports, "skipped": skipped}, render)
     return max(record.exit_code for record in records.values())
-
-
-def _drawn(session: Session, work: Callable[[Progress], StepRecord]) -> StepRecord:
-    from edgeml_cli.quiet import working
-
-    with working(session) as progress:
-        return work(progress)

@@ -34,12 +34,14 @@ def command(session: Session, folder: Path, run_id: str | None, out: Path | None
     requires; there is no bundle then.
     """
     from edgeml_cli.output import emit
+    from edgeml_cli.progress import announce_loading
     from edgeml_cli.quick_check import check_contract
     from edgeml_cli.quiet import working
     from edgeml_cli.render import render_export
 
     check_contract(folder)
-    with working(session, loading="PyTorch and the converters") as progress:
+    with working(session) as progress:
+        announce_loading(progress, "PyTorch and the converters")
         from edgeml_train.pipeline import export_project
         from edgeml_train.project import Project
 

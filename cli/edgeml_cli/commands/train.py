@@ -32,12 +32,14 @@ def command(session: Session, folder: Path, overrides: tuple[str, ...]) -> int:
     An interrupted training goes on where it stopped. Every run is kept as an MLflow run.
     """
     from edgeml_cli.output import emit
+    from edgeml_cli.progress import announce_loading
     from edgeml_cli.quick_check import check_contract
     from edgeml_cli.quiet import working
     from edgeml_cli.render import render_training
 
     check_contract(folder)
-    with working(session, loading="PyTorch") as progress:
+    with working(session) as progress:
+        announce_loading(progress, "PyTorch")
         from edgeml_train.pipeline import train_project
         from edgeml_train.project import Project
 
