@@ -186,26 +186,9 @@ def _train(
     progress: Progress,
 ) -> TrainReport:
     metric = project.contract.metric.primary
-
-    def log_epoch(epoch: Epoch) -> None:
-        values = {"val_loss": epoch.val_loss, f"val_{metric.value}": epoch.val_metric}
-        tracking.log_metrics(run_id, values, step=epoch.index)
-
     baselines = _baselines(project, splits, fused, progress)
     tracking.log_metrics(run_id, {metric_key(f"baseline_{b.name}_{metric.value}"): b.metric.value for b in baselines})
-    result: FitResult = project.call(
-        "training",
-        lambda: fit(
-            fused,
-            project.task,
-            splits,
-            project.settings,
-            checkpoint=resume.checkpoint,
-            on_epoch=log_epoch,
-            progress=progress,
-        ),
-        mixed=True,
-    )
+    result = _fit_logged(project, splits, fused, tracking, resume, run_id, progress)
     with repeatable(project.settings.threads):
         score = _score(project, fused, splits.test)
     floor, value = project.contract.metric.floor, score.metric.value
@@ -226,6 +209,38 @@ def _train(
         data_sha256="",
         duration_s=0.0,
     )
+
+
+def _fit_logged(
+    project: Project,
+    splits: Splits,
+    fused: FusedModel,
+    tracking: Tracking,
+    resume: ResumeFolder,
+    run_id: str,
+    progress: Progress,
+) -> FitResult:
+    """Fit the model and log every epoch to the run."""
+    metric = project.contract.metric.primary
+
+    def log_epoch(epoch: Epoch) -> None:
+        values = {"val_loss": epoch.val_loss, f"val_{metric.value}": epoch.val_metric}
+        tracking.log_metrics(run_id, values, step=epoch.index)
+
+    result: FitResult = project.call(
+        "training",
+        lambda: fit(
+            fused,
+            project.task,
+            splits,
+            project.settings,
+            checkpoint=resume.checkpoint,
+            on_epoch=log_epoch,
+            progress=progress,
+        ),
+        mixed=True,
+    )
+    return result
 
 
 def _baselines(project: Project, splits: Splits, fused: FusedModel, progress: Progress) -> tuple[BaselineResult, ...]:
