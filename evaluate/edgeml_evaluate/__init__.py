@@ -3,7 +3,7 @@
 from edgeml_evaluate.data import LabelledData
 from edgeml_evaluate.intervals import Interval, metric_interval, wilson_interval
 from edgeml_evaluate.metrics import compute_metric, decide, decision_output
-from edgeml_evaluate.paired import PairedLoss, paired_loss
+from edgeml_evaluate.paired import PairedLoss, SliceLoss, paired_loss, slice_losses
 from edgeml_evaluate.scoring import MetricValue, Score, run_backend, score_predictions
 from edgeml_evaluate.slices import SliceResult, slice_report
 
@@ -13,6 +13,7 @@ __all__ = [
     "MetricValue",
     "PairedLoss",
     "Score",
+    "SliceLoss",
     "SliceResult",
     "compute_metric",
     "decide",
@@ -21,6 +22,7 @@ __all__ = [
     "paired_loss",
     "run_backend",
     "score_predictions",
+    "slice_losses",
     "slice_report",
     "wilson_interval",
 ]

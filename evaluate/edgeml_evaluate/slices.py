@@ -15,9 +15,11 @@ from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.tensors import OutputRole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgeml_evaluate.data import LabelledData
 
-__all__ = ["SliceResult", "attribute_of", "class_labels", "slice_report"]
+__all__ = ["SliceResult", "attribute_of", "class_labels", "slice_masks", "slice_report"]
 
 Array = NDArray[Any]
 
@@ -84,6 +86,25 @@ def attribute_of(contract: Contract, data: LabelledData, name: str) -> Array:
     )
 
 
+def slice_masks(contract: Contract, data: LabelledData) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Which items are in which slice.
+
+    Args:
+        contract: Names the attributes to slice by.
+        data: The items, with those attributes.
+
+    Yields:
+        ``ATTRIBUTE=VALUE`` and the mask [n] of its items, in the contract's order and then by value.
+
+    Raises:
+        ProjectError: When an attribute is missing.
+    """
+    for name in contract.slices.by:
+        values = attribute_of(contract, data, name)
+        for value in np.unique(values):
+            yield f"{name}={value}", values == value
+
+
 def slice_report(contract: Contract, data: LabelledData, predictions: Array) -> tuple[SliceResult, ...]:
     """The primary metric on every slice of the contract.
 
@@ -99,13 +120,10 @@ def slice_report(contract: Contract, data: LabelledData, predictions: Array) -> 
         ProjectError: When an attribute is missing.
     """
     groups = attribute_of(contract, data, contract.group) if contract.group else None
-    results = []
-    for name in contract.slices.by:
-        values = attribute_of(contract, data, name)
-        for value in np.unique(values):
-            mask = values == value
-            results.append(_slice(contract, f"{name}={value}", data.targets[mask], predictions[mask], groups, mask))
-    return tuple(results)
+    return tuple(
+        _slice(contract, name, data.targets[mask], predictions[mask], groups, mask)
+        for name, mask in slice_masks(contract, data)
+    )
 
 
 def _slice(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "BudgetName",
+    "CalibrationMethod",
     "Contract",
     "ExportRules",
     "GateRules",
@@ -71,6 +72,15 @@ class Provenance(Enum):
     MEASURED = "measured"
     EMULATED = "emulated"
     ESTIMATED = "estimated"
+
+
+class CalibrationMethod(Enum):
+    """How the range of an activation is taken from the values that calibration items give it."""
+
+    MIN_MAX = "min_max"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
+    MSE = "mse"
 
 
 class Statistic(Enum):
@@ -135,8 +145,13 @@ class ExportRules:
         max_metric_drop: Largest allowed loss of the primary metric of a quantized variant against fp32, in units of the
             metric (0.005 is half a point of accuracy).
         max_metric_drop_items: The same allowance in test items, paired over the same ones; the larger of the two holds.
+        max_slice_drop: ``max_metric_drop`` for each slice of at least ``slices.min_items`` items.
+        max_slice_drop_items: The same allowance in items of the slice; the larger of the two holds.
         float_scopes: Dotted module paths inside the fused model that stay float in int8 variants.
         calibration_items: How many items of the training split calibrate the activation ranges.
+        calibration: How a range is taken from their activations.
+        oldest_onnxruntime: The oldest ONNX Runtime that variants for it must run on, such as ``1.15``; it decides the
+            opset.
     """
 
     variants: tuple[str, ...] = ("tflite-int8", "onnx-int8", "tflite-fp32", "onnx-fp32")
@@ -144,8 +159,12 @@ class ExportRules:
     fp32_max_abs_of_std: float = 1e-4
     max_metric_drop: float = 0.005
     max_metric_drop_items: int = 2
+    max_slice_drop: float = 0.05
+    max_slice_drop_items: int = 2
     float_scopes: tuple[str, ...] = ("features",)
     calibration_items: int = 256
+    calibration: CalibrationMethod = CalibrationMethod.MIN_MAX
+    oldest_onnxruntime: str = "1.15"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

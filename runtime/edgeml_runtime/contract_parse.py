@@ -9,6 +9,7 @@ from edgeml_runtime.canonical import canonical_json, sha256_hex
 from edgeml_runtime.contract import (
     Budget,
     BudgetName,
+    CalibrationMethod,
     Contract,
     ExportRules,
     GateRules,
@@ -184,8 +185,12 @@ def _parse_export(table: Table) -> ExportRules:
         fp32_max_abs_of_std=table.number("fp32_max_abs_of_std", default.fp32_max_abs_of_std, low=0, high=1),
         max_metric_drop=table.number("max_metric_drop", default.max_metric_drop, low=0, high=_LARGE),
         max_metric_drop_items=table.integer("max_metric_drop_items", default.max_metric_drop_items, low=0, high=10**9),
+        max_slice_drop=table.number("max_slice_drop", default.max_slice_drop, low=0, high=_LARGE),
+        max_slice_drop_items=table.integer("max_slice_drop_items", default.max_slice_drop_items, low=0, high=10**9),
         float_scopes=table.texts("float_scopes", default.float_scopes),
         calibration_items=table.integer("calibration_items", default.calibration_items, low=1, high=10**7),
+        calibration=table.member("calibration", CalibrationMethod, default.calibration),
+        oldest_onnxruntime=table.text("oldest_onnxruntime", default.oldest_onnxruntime),
     )
     table.refuse_unknown()
     return rules
@@ -198,8 +203,12 @@ def _export_to_dict(rules: ExportRules) -> dict[str, Any]:
         "fp32_max_abs_of_std": rules.fp32_max_abs_of_std,
         "max_metric_drop": rules.max_metric_drop,
         "max_metric_drop_items": rules.max_metric_drop_items,
+        "max_slice_drop": rules.max_slice_drop,
+        "max_slice_drop_items": rules.max_slice_drop_items,
         "float_scopes": list(rules.float_scopes),
         "calibration_items": rules.calibration_items,
+        "calibration": rules.calibration.value,
+        "oldest_onnxruntime": rules.oldest_onnxruntime,
     }
 
 

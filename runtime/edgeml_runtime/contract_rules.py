@@ -21,19 +21,22 @@ __all__ = [
     "MODULE_PATH",
     "PRECISIONS",
     "PROFILE_NAME",
+    "RELEASE",
     "VERSION",
     "check_whole",
     "condition",
     "known_variants",
 ]
 
-PRECISIONS = {"onnx": ("fp32", "int8"), "tflite": ("fp32", "int8")}
+_COMMON = ("fp32", "fp16", "int8", "int8-dynamic", "w8")
+PRECISIONS = {"onnx": _COMMON, "tflite": (*_COMMON, "int16x8"), "ort": ("fp32", "int8")}
 LABEL_METRICS = (MetricName.ACCURACY, MetricName.BALANCED_ACCURACY, MetricName.MACRO_F1)
 
 MODEL_NAME = r"[a-z0-9]([a-z0-9\-]{0,62}[a-z0-9])?"
 VERSION = r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})"
 PROFILE_NAME = r"[A-Za-z0-9]([A-Za-z0-9._\-]{0,62}[A-Za-z0-9])?"
 MODULE_PATH = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
+RELEASE = r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}"
 
 _PERCENTILES = (BudgetName.LATENCY_MS_P50, BudgetName.LATENCY_MS_P95, BudgetName.LATENCY_MS_P99)
 _Condition = tuple[str, str, str, int]
@@ -161,7 +164,9 @@ def _check_metric(contract: Contract, faults: FaultCollector) -> None:
     if faults.clean("metric.floor") and (not 0 <= floor <= 1 if by_label else floor <= 0):
         range_ = "a share from 0 to 1" if by_label else "a number above 0, in the target's unit,"
         faults.add("metric.floor", f"{range_} for {metric.value}", f"{floor:g}")
-    shares = {"gate.margin": contract.gate.margin, "export.max_metric_drop": contract.export.max_metric_drop}
+    rules = contract.export
+    shares = {"gate.margin": contract.gate.margin, "export.max_metric_drop": rules.max_metric_drop}
+    shares["export.max_slice_drop"] = rules.max_slice_drop
     for path, share in shares.items():
         if by_label and faults.clean(path) and share > 1:
             faults.add(path, f"a share from 0 to 1 of {metric.value}; 0.01 is one point", f"{share:g}")
@@ -185,6 +190,9 @@ def _check_export(contract: Contract, faults: FaultCollector) -> None:
         path = f"export.float_scopes[{index}]"
         if faults.clean(path) and not re.fullmatch(MODULE_PATH, scope):
             faults.add(path, "a dotted module path, such as features or network.stem", describe(scope))
+    release, path = rules.oldest_onnxruntime, "export.oldest_onnxruntime"
+    if faults.clean(path) and not re.fullmatch(RELEASE, release):
+        faults.add(path, "numbers joined by dots, such as 1.15", describe(release))
 
 
 def _check_budgets(contract: Contract, faults: FaultCollector) -> None:

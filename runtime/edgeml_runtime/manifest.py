@@ -5,7 +5,7 @@ Building these values from JSON and checking them happens in :mod:`edgeml_runtim
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgeml_runtime.tensors import InputSpec, OutputSpec
 
-__all__ = ["FORMAT_VERSION", "Manifest", "Member", "ModelFormat", "Variant"]
+__all__ = ["FORMAT_VERSION", "InputEncoding", "Manifest", "Member", "ModelFormat", "Variant"]
 
 FORMAT_VERSION = 1
 
@@ -23,7 +23,18 @@ class ModelFormat(Enum):
     """File format of a variant."""
 
     ONNX = "onnx"
+    ORT = "ort"
     TFLITE = "tflite"
+
+
+class InputEncoding(Enum):
+    """How a file's tensor holds an input that the contract states as uint8.
+
+    ``OFFSET_BINARY``: as int8, p as p - 128, which is p with its top bit flipped. So a TFLite int8 file takes the pixel
+    itself as its quantized input.
+    """
+
+    OFFSET_BINARY = "offset_binary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +60,7 @@ class Variant:
         id: ``FORMAT-PRECISION``, such as ``onnx-int8``.
         file: The member that holds the model.
         format: File format.
-        precision: The part after the dash, such as ``int8``.
+        precision: The part after the first dash, such as ``int8-dynamic``.
         backend: A key of ``edgeml_runtime.backends.BACKENDS``.
         min_backend_version: Oldest backend release that runs it, such as ``"1.17"``.
         requires_isa: CPU features it needs to be right, such as ``avx512_vnni``; usually none.
@@ -58,6 +69,8 @@ class Variant:
         weight_bytes: Bytes of the model's parameters as stored, the front end's constants included.
         metrics: Metric on the test set, overall and per slice, and the paired loss against fp32.
         parity: How far the outputs lie from PyTorch's, as the exporter measured it.
+        input_encodings: Contract input name → how the file's tensor encodes it, where it does.
+        refused_by: Package that a backend can run on, such as ``tflite-runtime`` → why the variant is wrong there.
     """
 
     id: str
@@ -72,6 +85,8 @@ class Variant:
     weight_bytes: int
     metrics: Mapping[str, Any]
     parity: Mapping[str, Any]
+    input_encodings: Mapping[str, InputEncoding] = field(default_factory=dict)
+    refused_by: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from edgeml_runtime.canonical import canonical_json, parse_json, require_canonical, sha256_hex, take
 from edgeml_runtime.errors import BundleFormatError, BundleVersionError
 from edgeml_runtime.fields import FaultCollector
-from edgeml_runtime.manifest import FORMAT_VERSION, Manifest, Member, ModelFormat, Variant
+from edgeml_runtime.manifest import FORMAT_VERSION, InputEncoding, Manifest, Member, ModelFormat, Variant
+from edgeml_runtime.tensors import DType
 from edgeml_runtime.tensors_parse import parse_inputs, parse_outputs
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ FORMAT_NAME = "edgeml-bundle"
 MAX_TENSORS = 256
 
 _HEX = frozenset("0123456789abcdef")
-_PRECISION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_PRECISION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 def parse_manifest(data: bytes, *, where: str = "manifest.json") -> Manifest:
@@ -100,6 +101,8 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
 
 
 def _variant_to_dict(variant: Variant) -> dict[str, Any]:
+    encodings = {name: encoding.value for name, encoding in variant.input_encodings.items()}
+    optional = {"input_encodings": encodings, "refused_by": dict(variant.refused_by)}
     return {
         "id": variant.id,
         "file": variant.file,
@@ -113,7 +116,7 @@ def _variant_to_dict(variant: Variant) -> dict[str, Any]:
         "weight_bytes": variant.weight_bytes,
         "metrics": dict(variant.metrics),
         "parity": dict(variant.parity),
-    }
+    } | {key: value for key, value in optional.items() if value}
 
 
 def _check_version(document: object, where: str) -> None:
@@ -136,7 +139,9 @@ def _take_count(document: object, key: str, where: str) -> int:
     return value
 
 
-def _take_names(document: object, key: str, where: str) -> dict[str, str]:
+def _take_names(document: object, key: str, where: str, *, optional: bool = False) -> dict[str, str]:
+    if optional and isinstance(document, dict) and key not in document:
+        return {}
     names: dict[str, str] = take(document, key, dict, where)
     for name in names:
         take(names, name, str, f"{where}: {key}")
@@ -177,6 +182,7 @@ def _parse_member(item: object, where: str) -> Member:
 
 def _parse_variant(item: object, where: str) -> Variant:
     requires_isa = take(item, "requires_isa", list, where)
+    encodings = _take_names(item, "input_encodings", where, optional=True)
     if not all(type(feature) is str for feature in requires_isa):
         raise BundleFormatError(f"{where}: requires_isa: expected strings, found {requires_isa!r:.60}")
     variant = Variant(
@@ -192,9 +198,11 @@ def _parse_variant(item: object, where: str) -> Variant:
         weight_bytes=_take_count(item, "weight_bytes", where),
         metrics=take(item, "metrics", dict, where),
         parity=take(item, "parity", dict, where),
+        input_encodings=_parse_encodings(encodings, where),
+        refused_by=_take_names(item, "refused_by", where, optional=True),
     )
     if not variant.precision or not _PRECISION.issuperset(variant.precision):
-        raise BundleFormatError(f"{where}: precision: expected a-z, 0-9 or '_', found {variant.precision!r:.60}")
+        raise BundleFormatError(f"{where}: precision: expected a-z, 0-9, '_' or '-', found {variant.precision!r:.60}")
     if variant.id != f"{variant.format.value}-{variant.precision}":
         raise BundleFormatError(f"{where}: id: expected FORMAT-PRECISION of the same variant, found {variant.id!r:.60}")
     if not all(part.isascii() and part.isdigit() for part in variant.min_backend_version.split(".")):
@@ -210,6 +218,15 @@ def _parse_format(text: str, where: str) -> ModelFormat:
     except ValueError:
         known = ", ".join(item.value for item in ModelFormat)
         raise BundleFormatError(f"{where}: format: expected one of {known}, found {text!r:.60}") from None
+
+
+def _parse_encodings(names: Mapping[str, str], where: str) -> dict[str, InputEncoding]:
+    known = {encoding.value: encoding for encoding in InputEncoding}
+    if unknown := sorted(set(names.values()) - known.keys()):
+        raise BundleFormatError(
+            f"{where}: input_encodings: expected {', '.join(known)}, found {unknown[0]!r:.60}: update edgeml-runtime"
+        )
+    return {name: known[text] for name, text in names.items()}
 
 
 def _check_variants(
@@ -233,3 +250,9 @@ def _check_variants(
                     f"{where}: variant {variant.id}: {key}: expected the contract's {sorted(expected)}, found "
                     f"{sorted(given)}"
                 )
+        encodable = sorted(spec.name for spec in inputs if spec.dtype is DType.UINT8)
+        if not variant.input_encodings.keys() <= set(encodable):
+            raise BundleFormatError(
+                f"{where}: variant {variant.id}: input_encodings: expected uint8 inputs of the contract, {encodable}, "
+                f"found {sorted(variant.input_encodings)}"
+            )

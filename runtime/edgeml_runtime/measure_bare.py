@@ -1,4 +1,4 @@
-"""Bare ``.onnx`` and ``.tflite`` files: which tensors they take and give, and inputs to measure them with."""
+"""Bare ``.onnx``, ``.ort`` and ``.tflite`` files: which tensors they take and give, and inputs to measure them with."""
 
 from __future__ import annotations
 
@@ -70,8 +70,7 @@ def bare_format(path: str) -> ModelFormat | None:
     Returns:
         The format.
     """
-    endings = {".onnx": ModelFormat.ONNX, ".tflite": ModelFormat.TFLITE}
-    return next((value for ending, value in endings.items() if path.lower().endswith(ending)), None)
+    return next((item for item in ModelFormat if path.lower().endswith(f".{item.value}")), None)
 
 
 def _known_dtype(path: str, tensor: TensorInfo) -> str:
@@ -94,13 +93,13 @@ def describe_bare(path: str, model: bytes) -> BareSignature:
         The signature; dimensions the file leaves open are 1.
 
     Raises:
-        InputError: The name states neither format, or an input has an element type that cannot be made up.
+        InputError: The name states no format, or an input has an element type that cannot be made up.
         BackendMissingError: No backend for the format is installed.
         BackendFailedError: The backend cannot read the file.
     """
     model_format = bare_format(path)
     if model_format is None:
-        raise InputError(f"{path}: expected a file that ends in .onnx or .tflite")
+        raise InputError(f"{path}: expected a file that ends in .onnx, .ort or .tflite")
     backend = load_backend(FORMAT_BACKENDS[model_format])
     try:
         inputs, outputs = backend.declared(model)

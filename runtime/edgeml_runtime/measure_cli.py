@@ -43,7 +43,7 @@ class MeasureRequest:
     """What to measure, and within which bounds.
 
     Attributes:
-        path: A bundle, or a bare ``.onnx`` or ``.tflite`` file.
+        path: A bundle, or a bare ``.onnx``, ``.ort`` or ``.tflite`` file.
         variants: Variant ids, or None for all of them; not used for a bare model.
         threads: Threads for the backend, or None for its default.
         seconds: How long to time each variant, warm-up apart.
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edgeml_runtime.measure", description="Measure on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("machine", help="print what this machine is")
-    model = commands.add_parser("model", help="measure a bundle, or a bare .onnx or .tflite file")
+    model = commands.add_parser("model", help="measure a bundle, or a bare .onnx, .ort or .tflite file")
     model.add_argument("path", metavar="PATH")
     model.add_argument("--variant", action="append", metavar="ID", help="only this one; may be given several times")
     model.add_argument(

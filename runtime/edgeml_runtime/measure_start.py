@@ -50,7 +50,7 @@ def create_backend(path: str, signature: BareSignature, threads: int | None) -> 
     """Load a bare model into the backend of its format.
 
     Args:
-        path: An ``.onnx`` or ``.tflite`` file.
+        path: An ``.onnx``, ``.ort`` or ``.tflite`` file.
         signature: Its tensors.
         threads: Threads for the backend, or None for its default.
 

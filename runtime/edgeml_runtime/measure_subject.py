@@ -92,7 +92,7 @@ def bare_subject(path: str, signature: BareSignature, threads: int | None) -> Su
     """Load a bare model; a call is one run of the backend on random inputs.
 
     Args:
-        path: An ``.onnx`` or ``.tflite`` file.
+        path: An ``.onnx``, ``.ort`` or ``.tflite`` file.
         signature: Its tensors, as :func:`edgeml_runtime.measure_bare.describe_bare` gives them.
         threads: Threads for the backend, or None for its default.
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from edgeml_runtime.bundle import Bundle
-from edgeml_runtime.errors import BundleIntegrityError, InputError
+from edgeml_runtime.errors import BackendFailedError, BundleIntegrityError, InputError
 from edgeml_runtime.open_session import AUTO, open_backend, select_variant
 from edgeml_runtime.result import Result, ResultLayout
 from edgeml_runtime.validate import batch_feeds, compile_feeds
@@ -48,6 +48,7 @@ class Model:
         "_feeds",
         "_layout",
         "_limits",
+        "_whole_batches",
         "backend_name",
         "backend_version",
         "bundle_path",
@@ -61,6 +62,7 @@ class Model:
         self._limits = bundle.limits
         self._feeds = compile_feeds(bundle.manifest.inputs)
         self._layout = ResultLayout(bundle.manifest.outputs, variant.id)
+        self._whole_batches = all(tensor.shape[:1] == (None,) for tensor in (*backend.inputs, *backend.outputs))
         self.manifest: Manifest = bundle.manifest
         self.variant = variant
         self.backend_name = backend.name
@@ -121,7 +123,9 @@ class Model:
         return Result(self._backend.run(self._feeds(x)), self._layout)
 
     def predict_batch(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> list[Result]:
-        """Predict several items, one after another; all of them are checked before the first one is run.
+        """Predict several items; all of them are checked before the first one is run.
+
+        They are run one after another, or all at once where the file leaves the batch dimension open.
 
         Args:
             x: For a model with one input, an array [n, *shape] of the contract's dtype. For any model, a mapping from
@@ -132,14 +136,18 @@ class Model:
 
         Raises:
             InputError: An item does not fit the contract, the batch is empty, or the inputs' lengths differ.
-            BackendFailedError: The backend raised.
+            BackendFailedError: The backend raised, or gave other than one output per item.
             BackendError: The model was closed.
         """
         batches = batch_feeds(x, self.manifest.inputs)
-        layout, run = self._layout, self._backend.run
-        return [
-            Result(run([batch[index : index + 1] for batch in batches]), layout) for index in range(len(batches[0]))
-        ]
+        layout, run, count = self._layout, self._backend.run, len(batches[0])
+        if not self._whole_batches:
+            return [Result(run([batch[index : index + 1] for batch in batches]), layout) for index in range(count)]
+        arrays = run(batches)
+        if {len(array) for array in arrays} != {count}:
+            shapes = [array.shape for array in arrays]
+            raise BackendFailedError(f"{self!r}: expected outputs for {count} items, found {shapes}; export it again")
+        return [Result([array[index : index + 1] for array in arrays], layout) for index in range(count)]
 
     def predict_file(self, path: str | os.PathLike[str]) -> Result:
         """Decode a file with the contract's loader and predict it.

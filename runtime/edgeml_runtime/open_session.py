@@ -15,7 +15,7 @@ from edgeml_runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from edgeml_runtime.backends.base import Backend, TensorInfo
     from edgeml_runtime.bundle import Bundle
@@ -41,7 +41,8 @@ def select_variant(bundle: Bundle, variant: str = AUTO) -> Variant:
         InputError: The bundle has no such variant.
         BackendMissingError: None can run here, and a backend is missing; the message says why for each, and names
             packages.
-        BackendUnsuitableError: None can run here, for backends that are too old or features the CPU lacks.
+        BackendUnsuitableError: None can run here, for backends that are too old or known to be wrong, or features the
+            CPU lacks.
     """
     if variant != AUTO:
         return _named(bundle, variant)
@@ -72,6 +73,13 @@ def _check_suitable(variant: Variant) -> None:
             f"{variant.id}: needs the backend {variant.backend}, which is installed but does not load "
             f"({type(error).__name__}: {error}): pip install --force-reinstall {backend.package}"
         ) from error
+    package = backend.installed_package()
+    if package in variant.refused_by:
+        other = backend.package not in variant.refused_by
+        raise BackendUnsuitableError(
+            f"{variant.id}: is known to be wrong with {package}: {variant.refused_by[package]}; "
+            + (f"pip install {backend.package}, or use another variant" if other else "use another variant")
+        )
     if _release(version) < _release(variant.min_backend_version):
         raise BackendUnsuitableError(
             f"{variant.id}: needs {variant.backend} {variant.min_backend_version} or newer, found {version}: "
@@ -97,7 +105,7 @@ def open_backend(bundle: Bundle, variant: Variant | str, threads: int | None = N
         BundleIntegrityError: The model file was altered.
         BundleFormatError: The model file takes or gives other tensors than the contract says.
         BackendMissingError: The backend is not installed; the message names the package.
-        BackendUnsuitableError: The backend is too old, or the CPU lacks a feature.
+        BackendUnsuitableError: The backend is too old or known to be wrong, or the CPU lacks a feature.
         BackendFailedError: The backend cannot load the file.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
@@ -113,11 +121,13 @@ def open_backend(bundle: Bundle, variant: Variant | str, threads: int | None = N
             input_names=[variant.inputs[spec.name] for spec in manifest.inputs],
             output_names=[variant.outputs[spec.name] for spec in manifest.outputs],
             threads=threads,
+            encodings=[variant.input_encodings.get(spec.name) for spec in manifest.inputs],
         )
     except BackendFailedError as error:
         raise BackendFailedError(f"{bundle.path}: {variant.file}: {error}") from error
-    _check_tensors(f"{bundle.path}: {variant.file}", "input", manifest.inputs, backend.inputs)
-    _check_tensors(f"{bundle.path}: {variant.file}", "output", manifest.outputs, backend.outputs)
+    where = f"{bundle.path}: {variant.file}"
+    _check_tensors(where, "input", manifest.inputs, backend.inputs, variant.input_encodings)
+    _check_tensors(where, "output", manifest.outputs, backend.outputs)
     return backend
 
 
@@ -162,14 +172,20 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _check_tensors(
-    where: str, kind: str, specs: Sequence[InputSpec | OutputSpec], tensors: Sequence[TensorInfo]
+    where: str,
+    kind: str,
+    specs: Sequence[InputSpec | OutputSpec],
+    tensors: Sequence[TensorInfo],
+    encoded: Container[str] = (),
 ) -> None:
     for spec, tensor in zip(specs, tensors, strict=True):
         shape = (1, *spec.shape)
-        if tensor.dtype != spec.dtype.value or not _fits(tensor.shape, shape):
+        dtype = "int8" if spec.name in encoded else spec.dtype.value
+        if tensor.dtype != dtype or not _fits(tensor.shape, shape):
             raise BundleFormatError(
                 f"{where}: the contract's {kind} {spec.name!r} is {spec.dtype.value}{list(shape)} with the batch "
-                f"dimension, but the model file's tensor is {tensor!r}; export the bundle again"
+                f"dimension{f', in the file {dtype}' if spec.name in encoded else ''}, but the model file's tensor is "
+                f"{tensor!r}; export the bundle again"
             )
 
 

@@ -13,6 +13,7 @@ import pytest
 from edgeml_runtime.contract import (
     Budget,
     BudgetName,
+    CalibrationMethod,
     Contract,
     ExportRules,
     GateRules,
@@ -49,6 +50,7 @@ WORDS = {
     "[[outputs]]": OutputRole,
     "[target]": TargetKind,
     "[metric]": MetricName,
+    "[export]": CalibrationMethod,
     "[budgets.PROFILE]": Provenance,
     "[[telemetry]]": Statistic,
 }

@@ -13,6 +13,7 @@ def test_public_names():
         "MetricValue",
         "PairedLoss",
         "Score",
+        "SliceLoss",
         "SliceResult",
         "compute_metric",
         "decide",
@@ -21,6 +22,7 @@ def test_public_names():
         "paired_loss",
         "run_backend",
         "score_predictions",
+        "slice_losses",
         "slice_report",
         "wilson_interval",
     ]

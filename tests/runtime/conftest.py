@@ -26,7 +26,7 @@ from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec, OutputRole, Out
 
 MODELS = Path(__file__).parent / "data" / "models"
 
-BACKEND_OF = {"onnx": "onnxruntime", "tflite": "litert"}
+BACKEND_OF = {"onnx": "onnxruntime", "ort": "onnxruntime", "tflite": "litert"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,17 @@ KINDS = {
         outputs=(make_output("scores", (4,), labels=letters(4)),),
         tensors={"image": "pixels", "scores": "probabilities"},
     ),
+    "mixed": Kind(
+        file="mixed",
+        inputs=(make_input("a", "uint8", (4,), (0, 255)), make_input("b", "int32", (4,), (-1000, 1000))),
+        outputs=(make_output("total", (4,)), make_output("same", (4,))),
+        tensors={"a": "left", "b": "right", "total": "total", "same": "same"},
+    ),
 }
+KINDS["signed"] = replace(KINDS["pixels"], file="signed")
+KINDS["batch"] = replace(KINDS["scores"], file="batch")
+KINDS["half_open"] = replace(KINDS["scores"], file="half_open")
+KINDS["first_only"] = replace(KINDS["scores"], file="first_only")
 
 
 def make_contract(kind):
@@ -116,7 +126,7 @@ def make_contract(kind):
 
 
 def make_variant(kind, variant_id):
-    format_, precision = variant_id.split("-")
+    format_, _, precision = variant_id.partition("-")
     return Variant(
         id=variant_id,
         file=f"variants/{variant_id}.{format_}",

@@ -48,6 +48,7 @@ def test_table():
         version = installed_backend_version(name)
         assert version is not None
         assert version[0].isdigit()
+        assert load_backend(name).installed_package() == load_backend(name).package
 
 
 def test_unknown_backend():
@@ -260,6 +261,7 @@ def test_tflite_runtime_stands_in(monkeypatch, model_bytes):
         monkeypatch.setitem(sys.modules, module, fake)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     assert installed_backend_version("litert") == "2.14.0"
+    assert load_backend("litert").installed_package() == "tflite-runtime"
     backend = load_backend("litert").create(
         model_bytes("scores.tflite"), input_names=["features"], output_names=["probabilities"], threads=3
     )

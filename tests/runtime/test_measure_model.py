@@ -13,6 +13,7 @@ import pytest
 
 from edgeml_runtime import measure_worker
 from edgeml_runtime.errors import BackendFailedError, InputError
+from edgeml_runtime.manifest import ModelFormat
 from edgeml_runtime.measure_bare import BareSignature, BareTensor, bare_format, describe_bare, random_array
 from edgeml_runtime.measure_child import run_child
 from edgeml_runtime.measure_cli import MeasureRequest, main, measure_model
@@ -100,6 +101,8 @@ SIGNATURES = [
     ("two.tflite", {"float32": (1, 4), "int32": (1, 2)}),
     ("widen.onnx", {"int16": (1, 16)}),
     ("pixels.tflite", {"uint8": (1, 4, 4, 1)}),
+    ("scores.ort", {"float32": (1, 16)}),
+    ("batch.onnx", {"float32": (1, 16)}),
 ]
 
 
@@ -128,7 +131,8 @@ def test_a_missing_file_is_refused(tmp_path, name):
 
 def test_a_file_of_another_kind_is_no_bare_model():
     assert bare_format("words-1.0.0.edgeml") is None
-    with pytest.raises(InputError, match=r"expected a file that ends in \.onnx or \.tflite"):
+    assert bare_format("words.ORT") is ModelFormat.ORT
+    with pytest.raises(InputError, match=r"expected a file that ends in \.onnx, \.ort or \.tflite"):
         describe_bare("words.bin", b"")
 
 

@@ -24,6 +24,7 @@ from edgeml_runtime import (
     Limits,
     Model,
 )
+from edgeml_runtime.backends.litert import LiteRTBackend
 from edgeml_runtime.open_session import open_backend
 
 MODELS = Path(__file__).parent / "data" / "models"
@@ -250,3 +251,35 @@ def test_a_loaded_model_needs_its_file_no_more(bundle_of):
     with Model.load(path) as model:
         path.unlink()
         assert model.predict(np.eye(16, dtype=np.float32)[5]).label == "f"
+
+
+@pytest.mark.parametrize(
+    ("refused", "advice"),
+    [
+        ({"ai-edge-litert": "its kernels differ"}, "use another variant$"),
+        ({"tflite-runtime": "its kernels differ"}, None),
+        ({"tflite-runtime": "too old", "ai-edge-litert": "its kernels differ"}, "use another variant$"),
+    ],
+    ids=["here", "elsewhere", "everywhere"],
+)
+def test_a_package_that_a_variant_is_wrong_with(bundle_of, refused, advice):
+    path = bundle_of("scores", "tflite-fp32", "onnx-fp32", change={"tflite-fp32": {"refused_by": refused}})
+    with Model.load(path) as model:
+        assert model.variant.id == ("tflite-fp32" if advice is None else "onnx-fp32")
+        assert model.manifest.variants[0].refused_by == refused
+    if advice is not None:
+        message = f"tflite-fp32: is known to be wrong with ai-edge-litert: its kernels differ; {advice}"
+        with pytest.raises(BackendUnsuitableError, match=message):
+            Model.load(path, variant="tflite-fp32")
+        with Bundle.open(path) as bundle, pytest.raises(BackendUnsuitableError, match=message):
+            open_backend(bundle, "tflite-fp32")
+
+
+def test_the_package_to_install_instead(bundle_of, monkeypatch):
+    change = {"tflite-fp32": {"refused_by": {"tflite-runtime": "dynamic ranges are wrong"}}}
+    path = bundle_of("scores", "tflite-fp32", change=change)
+    monkeypatch.setattr(LiteRTBackend, "installed_package", lambda: "tflite-runtime")
+    message = "with tflite-runtime: dynamic ranges are wrong; pip install ai-edge-litert, or use another variant"
+    for variant in ("auto", "tflite-fp32"):
+        with pytest.raises(BackendUnsuitableError, match=message):
+            Model.load(path, variant=variant)

@@ -29,7 +29,7 @@ from edgeml_runtime.contract import (
     TargetSpec,
     TelemetryFeature,
 )
-from edgeml_runtime.contract_rules import MODEL_NAME, MODULE_PATH, PROFILE_NAME, VERSION, known_variants
+from edgeml_runtime.contract_rules import MODEL_NAME, MODULE_PATH, PROFILE_NAME, RELEASE, VERSION, known_variants
 from edgeml_runtime.tensors import DType, InputSpec, LoaderSpec, OutputSpec
 from edgeml_runtime.tensors_parse import MAX_RANK
 
@@ -67,8 +67,11 @@ _FURTHER: dict[tuple[type, str], _Schema] = {
     (ExportRules, "fp32_max_abs_of_std"): {"minimum": 0, "maximum": 1},
     (ExportRules, "max_metric_drop"): _NOT_NEGATIVE,
     (ExportRules, "max_metric_drop_items"): _NOT_NEGATIVE,
+    (ExportRules, "max_slice_drop"): _NOT_NEGATIVE,
+    (ExportRules, "max_slice_drop_items"): _NOT_NEGATIVE,
     (ExportRules, "float_scopes"): {"items": {"type": "string", "pattern": f"^{MODULE_PATH}$"}, "uniqueItems": True},
     (ExportRules, "calibration_items"): _COUNT,
+    (ExportRules, "oldest_onnxruntime"): {"pattern": f"^{RELEASE}$"},
     (GateRules, "margin"): _NOT_NEGATIVE,
     (Budget, "limit"): {"exclusiveMinimum": 0},
     (Budget, "variant"): {"enum": known_variants()},

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_runtime.manifest import InputEncoding
+
 __all__ = ["Backend", "TensorInfo", "closed_run", "failed_run", "pick_tensors"]
 
 
@@ -67,6 +69,17 @@ class Backend(Protocol):
         """
 
     @classmethod
+    def installed_package(cls) -> str:
+        """Say which of the packages that can bring the library it comes from here.
+
+        Returns:
+            Its name, such as ``tflite-runtime``; a variant can be refused by it.
+
+        Raises:
+            ImportError: None is installed, or it does not load.
+        """
+
+    @classmethod
     def declared(cls, model: bytes) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         """Read which tensors a model file takes and gives, by the names :meth:`create` knows them by.
 
@@ -83,7 +96,13 @@ class Backend(Protocol):
 
     @classmethod
     def create(
-        cls, model: bytes, *, input_names: Sequence[str], output_names: Sequence[str], threads: int | None
+        cls,
+        model: bytes,
+        *,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        threads: int | None,
+        encodings: Sequence[InputEncoding | None] = (),
     ) -> Backend:
         """Load a model.
 
@@ -93,12 +112,14 @@ class Backend(Protocol):
             output_names: Names, in the file, of the tensors that :meth:`run` gives, in its order.
             threads: Threads for one run; None for 1, which is the fastest for small models and leaves the other cores
                 to the application.
+            encodings: How the file encodes each input, None where it does not; empty where it encodes none.
 
         Returns:
             The loaded model; the caller closes it.
 
         Raises:
-            BackendFailedError: The library cannot load the file, or the file has no tensor of such a name.
+            BackendFailedError: The library cannot load the file, the file has no tensor of such a name, or the backend
+                cannot encode an input so.
             ImportError: The library is not installed.
         """
 
@@ -106,7 +127,8 @@ class Backend(Protocol):
         """Run once. Any number of threads may call this. An attribute that holds a function will do, and is faster.
 
         Args:
-            feeds: One array per input, of the dtype and shape ``inputs`` states. They are only read.
+            feeds: One array per input, of the dtype and shape ``inputs`` states; of uint8 where the input is encoded.
+                They are only read.
 
         Returns:
             One new array per output, of its own memory, as ``outputs`` states.

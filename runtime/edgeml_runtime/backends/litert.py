@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_runtime.manifest import InputEncoding
+
     Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
     _Details = list[tuple[str, dict[str, Any]]]
+    _Write = Callable[[int, NDArray[Any]], object]
     _Picked = tuple[tuple[TensorInfo, ...], list[int]]
 
 __all__ = ["LiteRTBackend", "interpreter_class"]
@@ -68,8 +71,12 @@ class LiteRTBackend:
     @classmethod
     def installed_version(cls) -> str:
         """See :meth:`edgeml_runtime.backends.base.Backend.installed_version`."""
-        package = interpreter_class().__module__.partition(".")[0]
-        return str(sys.modules[package].__version__)
+        return str(sys.modules[_module()].__version__)
+
+    @classmethod
+    def installed_package(cls) -> str:
+        """See :meth:`edgeml_runtime.backends.base.Backend.installed_package`."""
+        return _module().replace("_", "-")
 
     @classmethod
     def declared(cls, model: bytes) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
@@ -85,7 +92,13 @@ class LiteRTBackend:
 
     @classmethod
     def create(
-        cls, model: bytes, *, input_names: Sequence[str], output_names: Sequence[str], threads: int | None
+        cls,
+        model: bytes,
+        *,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        threads: int | None,
+        encodings: Sequence[InputEncoding | None] = (),
     ) -> LiteRTBackend:
         """See :meth:`edgeml_runtime.backends.base.Backend.create`."""
         version = cls.installed_version()
@@ -95,16 +108,22 @@ class LiteRTBackend:
             signature_inputs, signature_outputs = _signature_details(interpreter)
             inputs, sources = _pick(input_names, signature_inputs, interpreter.get_input_details(), "input")
             outputs, results = _pick(output_names, signature_outputs, interpreter.get_output_details(), "output")
+            encodings = encodings or [None] * len(inputs)
+            writes = [_write(interpreter, *each) for each in zip(sources, inputs, encodings, strict=True)]
         except BackendError:
             raise
         except Exception as error:
             raise BackendFailedError(f"litert {version} cannot load the model: {error}") from error
-        run = _locked_run(interpreter, sources, results, f"litert {version}")
+        run = _locked_run(interpreter, list(zip(writes, sources, strict=True)), results, f"litert {version}")
         return cls(run, inputs=inputs, outputs=outputs, version=version)
 
     def close(self) -> None:
         """See :meth:`edgeml_runtime.backends.base.Backend.close`."""
         self.run = closed_run
+
+
+def _module() -> str:
+    return str(interpreter_class().__module__).partition(".")[0]
 
 
 def _signature_details(interpreter: Any) -> tuple[_Details, _Details]:
@@ -129,16 +148,36 @@ def _describe(name: str, detail: dict[str, Any]) -> TensorInfo:
     return TensorInfo(name=name, dtype=np.dtype(detail["dtype"]).name, shape=tuple(detail["shape"].tolist()))
 
 
-def _locked_run(interpreter: Any, input_indices: Sequence[int], output_indices: Sequence[int], library: str) -> Run:
-    set_tensor, invoke, get_tensor = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
-    only = input_indices[0]
+def _write(interpreter: Any, index: int, tensor: TensorInfo, encoding: InputEncoding | None) -> _Write:
+    """What puts a feed into the tensor of an index, as ``set_tensor`` does."""
+    if encoding is None:
+        return interpreter.set_tensor  # type: ignore[no-any-return]
+    if tensor.dtype != "int8":
+        raise BackendFailedError(f"{encoding.value} needs an int8 input, found {tensor!r}; export it again")
+    view, shape, uint8, xor = interpreter.tensor(index), tensor.shape, np.dtype(np.uint8), np.bitwise_xor
+    top_bit = np.array(0x80, uint8)  # a scalar takes a quarter longer
+
+    def write_offset_binary(_: int, feed: NDArray[Any]) -> None:
+        if feed.shape != shape or feed.dtype != uint8:
+            raise ValueError(f"expected uint8{list(shape)}, found {feed.dtype}{list(feed.shape)}")
+        # No name may hold the view: while one is alive, the interpreter refuses to run.
+        xor(feed, top_bit, view().view(uint8))
+
+    return write_offset_binary
+
+
+def _locked_run(
+    interpreter: Any, writes: Sequence[tuple[_Write, int]], output_indices: Sequence[int], library: str
+) -> Run:
+    invoke, get_tensor = interpreter.invoke, interpreter.get_tensor
+    write_only, only = writes[0]
     lock = allocate_lock()
 
     def run_one(feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         try:
             (feed,) = feeds
             with lock:
-                set_tensor(only, feed)
+                write_only(only, feed)
                 invoke()
                 return [get_tensor(index) for index in output_indices]
         except Exception as error:
@@ -147,11 +186,11 @@ def _locked_run(interpreter: Any, input_indices: Sequence[int], output_indices: 
     def run_several(feeds: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         try:
             with lock:
-                for index, feed in zip(input_indices, feeds, strict=True):
-                    set_tensor(index, feed)
+                for (write, index), feed in zip(writes, feeds, strict=True):
+                    write(index, feed)
                 invoke()
                 return [get_tensor(index) for index in output_indices]
         except Exception as error:
             raise failed_run(library, error) from error
 
-    return run_one if len(input_indices) == 1 else run_several
+    return run_one if len(writes) == 1 else run_several

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_runtime.manifest import InputEncoding
+
     Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 
 __all__ = ["OnnxRuntimeBackend"]
@@ -57,6 +59,11 @@ class OnnxRuntimeBackend:
         return str(onnxruntime.__version__)
 
     @classmethod
+    def installed_package(cls) -> str:
+        """See :meth:`edgeml_runtime.backends.base.Backend.installed_package`."""
+        return cls.package
+
+    @classmethod
     def declared(cls, model: bytes) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
         """See :meth:`edgeml_runtime.backends.base.Backend.declared`."""
         version = cls.installed_version()
@@ -68,9 +75,17 @@ class OnnxRuntimeBackend:
 
     @classmethod
     def create(
-        cls, model: bytes, *, input_names: Sequence[str], output_names: Sequence[str], threads: int | None
+        cls,
+        model: bytes,
+        *,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        threads: int | None,
+        encodings: Sequence[InputEncoding | None] = (),
     ) -> OnnxRuntimeBackend:
         """See :meth:`edgeml_runtime.backends.base.Backend.create`."""
+        if encoded := [encoding.value for encoding in encodings if encoding is not None]:
+            raise BackendFailedError(f"onnxruntime takes no encoded inputs, found {encoded[0]}; export it again")
         version = cls.installed_version()
         try:
             session = _open_session(model, threads or 1)

@@ -18,7 +18,11 @@ BACKENDS: dict[str, str] = {
 }
 """Backend name → ``module:class``, imported on use. A new backend is one module and one line here."""
 
-FORMAT_BACKENDS: dict[ModelFormat, str] = {ModelFormat.ONNX: "onnxruntime", ModelFormat.TFLITE: "litert"}
+FORMAT_BACKENDS: dict[ModelFormat, str] = {
+    ModelFormat.ONNX: "onnxruntime",
+    ModelFormat.ORT: "onnxruntime",
+    ModelFormat.TFLITE: "litert",
+}
 """The backend for a file that does not name one."""
 
 

@@ -88,7 +88,7 @@ def make_contract() -> Contract:
 
 
 def make_variant(id_: str) -> Variant:
-    format_, precision = id_.split("-")
+    format_, _, precision = id_.partition("-")
     return Variant(
         id=id_,
         file=f"variants/{id_}.{format_}",

@@ -65,6 +65,11 @@ def test_mappings_and_tuples_are_plain_json(sample, tmp_path):
     assert manifest.variants[0].metrics == {"by": [{"n": 1}]}
 
 
+def test_a_precision_may_hold_dashes(sample, tmp_path):
+    variant = replace(sample.variants[0], id="onnx-int8-dynamic", precision="int8-dynamic")
+    assert write(tmp_path / "x.edgeml", sample, variants=(variant,)).variants[0] == variant
+
+
 def fail_with(error):
     def fail(*_):
         raise error

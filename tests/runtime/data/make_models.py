@@ -11,6 +11,7 @@ from pathlib import Path
 import litert_torch
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -62,6 +63,22 @@ class Pixels(nn.Module):
         return {"probabilities": torch.softmax(rows, dim=-1)}
 
 
+class Signed(nn.Module):
+    """int8[1, 4, 4, 1], pixels less 128 → what Pixels gives for the pixels."""
+
+    def forward(self, pixels):
+        rows = (pixels.to(torch.float32) + 128).reshape(1, 4, 4).sum(dim=-1) / 255
+        return {"probabilities": torch.softmax(rows, dim=-1)}
+
+
+class Mixed(nn.Module):
+    """int8[1, 4] and int32[1, 4] → their sum and the first alone, as float32; the first is a uint8 less 128."""
+
+    def forward(self, left, right):
+        left = left.to(torch.float32) + 128
+        return {"total": left + right.to(torch.float32), "same": left * 1}
+
+
 def tensor(name, dtype, *shape):
     return helper.make_tensor_value_info(name, dtype, list(shape))
 
@@ -87,6 +104,20 @@ def make_onnx():
         [node("Cast", ["samples"], ["wide"], to=f32)],
         [tensor("samples", TensorProto.INT16, 1, 16)],
         [tensor("wide", f32, 1, 16)],
+    )
+    for name, batch in (("batch", "n"), ("half_open", 1)):
+        save_onnx(
+            name,
+            [node("Softmax", ["features"], ["probabilities"], axis=-1)],
+            [tensor("features", f32, "n", 16)],
+            [tensor("probabilities", f32, batch, 16)],
+        )
+    save_onnx(
+        "first_only",
+        [node("Compress", ["features", "which"], ["probabilities"], axis=0)],
+        [tensor("features", f32, "n", 16)],
+        [tensor("probabilities", f32, "m", 16)],
+        [numpy_helper.from_array(np.array([True]), "which")],
     )
     save_onnx("echo", [], [tensor("x", f32, 1, 16)], [tensor("x", f32, 1, 16)])
     save_onnx(
@@ -132,6 +163,14 @@ def make_onnx():
     )
 
 
+def make_ort():
+    """As ONNX Runtime saves it from a session of its own; the older tool's ``Fixed`` style loses optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(MODELS / "scores.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(MODELS / "scores.onnx", options, providers=["CPUExecutionProvider"])
+
+
 def make_tflite():
     examples = {
         "scores": (Scores(), {"features": torch.zeros(1, 16)}),
@@ -139,6 +178,11 @@ def make_tflite():
         "two": (Two(), {"left": torch.zeros(1, 4), "right": torch.zeros(1, 2, dtype=torch.int32)}),
         "lookup": (Lookup(), {"row": torch.zeros(1, 1, dtype=torch.int32)}),
         "pixels": (Pixels(), {"pixels": torch.zeros(1, 4, 4, 1, dtype=torch.uint8)}),
+        "signed": (Signed(), {"pixels": torch.zeros(1, 4, 4, 1, dtype=torch.int8)}),
+        "mixed": (
+            Mixed(),
+            {"left": torch.zeros(1, 4, dtype=torch.int8), "right": torch.zeros(1, 4, dtype=torch.int32)},
+        ),
     }
     for name, (module, inputs) in examples.items():
         litert_torch.convert(module.eval(), sample_kwargs=inputs).export(str(MODELS / f"{name}.tflite"))
@@ -147,4 +191,5 @@ def make_tflite():
 if __name__ == "__main__":
     MODELS.mkdir(exist_ok=True)
     make_onnx()
+    make_ort()
     make_tflite()
