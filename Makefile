@@ -1,14 +1,16 @@
 # Everything runs in .venv, which is made on first use and again when the pins change.
-#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs
+#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make debian
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
 RUNTIME_VENV := .venv-runtime
+TFLITE_VENV := .venv-tflite
 BIN := $(VENV)/bin
 READY := $(VENV)/.edgeml-ready
 RUNTIME_READY := $(RUNTIME_VENV)/.edgeml-ready
+TFLITE_READY := $(TFLITE_VENV)/.edgeml-ready
 DEMO := demo
 PYTEST_ARGS ?=
 
@@ -17,7 +19,12 @@ PYTHON_FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_
 PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 	"$$python" -c '$(PYTHON_FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: help venv demo test test-long lint layers bench runtime-test docs docs-check clean
+# tflite-runtime 2.14 exists for Linux and Python up to 3.11 only.
+TFLITE_FITS := import sys, venv, ensurepip; sys.exit(sys.platform != "linux" or sys.version_info[:2] != (3, 11))
+TFLITE_PYTHON ?= $(shell for python in $(BIN)/python python3.11 python3; do \
+	"$$python" -c '$(TFLITE_FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+
+.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test debian docs docs-check clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,10 +46,21 @@ $(RUNTIME_READY): constraints-runtime.txt runtime/pyproject.toml | $(READY)
 		-c constraints-runtime.txt -e './runtime[image,litert,onnx]' pytest
 	@touch $@
 
+# Without such a Python nothing is made: the tests that need it skip and say so. Of tflite-support only the schema of the
+# metadata is used, in Python: what else it would bring stays away.
+$(TFLITE_READY): constraints-tflite.txt runtime/pyproject.toml | $(READY)
+	@test -n "$(TFLITE_PYTHON)" || { echo "$(TFLITE_VENV) not made: tflite-runtime 2.14 needs Linux and Python 3.11;" \
+		"install python3.11 with the venv module, or name one: make TFLITE_PYTHON=/path/to/python3.11 ..." >&2; exit 0; }; \
+	set -e; test -z "$(TFLITE_PYTHON)" || { "$(TFLITE_PYTHON)" -m venv --clear $(TFLITE_VENV); \
+		$(TFLITE_VENV)/bin/python -m pip install --disable-pip-version-check --quiet \
+		-c constraints-tflite.txt -e ./runtime tflite-runtime pytest; \
+		$(TFLITE_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps \
+		-c constraints-tflite.txt tflite-support flatbuffers; touch $@; }
+
 demo: $(READY)  ## Train on handwritten digits, export, bench and predict, in ./demo
 	$(BIN)/edgeml demo $(DEMO)
 
-test: $(READY)  ## Run the tests
+test: $(READY) $(TFLITE_READY)  ## Run the tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 test-long: $(READY)  ## Run the tests that take minutes
@@ -62,6 +80,16 @@ bench: $(READY)  ## Run the pytest-benchmark suites
 runtime-test: $(RUNTIME_READY)  ## Run the runtime's tests with numpy and the backends alone
 	$(RUNTIME_VENV)/bin/python -m pytest -q tests/runtime $(PYTEST_ARGS)
 
+tflite-test: $(READY) $(TFLITE_READY)  ## Run the tests of tflite-runtime 2.14, in an environment of its own
+	$(BIN)/python -m pytest -q tests/compat $(PYTEST_ARGS)
+
+debian:  ## Install the Debian packages that some tests need, as root; otherwise say which are missing
+	@missing=; test "$$(uname -sm)" != "Linux x86_64" || command -v qemu-x86_64 >/dev/null || missing=qemu-user; \
+	if test -z "$$missing"; then echo "nothing is missing"; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
+	else echo "missing, and the tests that need it skip: $$missing (as root: make debian)" >&2; fi
+
 docs: $(READY)  ## Generate docs/cli.md and docs/edgeml.schema.json
 	$(BIN)/python docs/build_cli.py
 	$(BIN)/python docs/build_schema.py
@@ -71,4 +99,4 @@ docs-check: $(READY)  ## Fail when a generated document is not current
 	$(BIN)/python docs/build_schema.py --check
 
 clean:  ## Remove the environments and the demo
-	rm -rf $(VENV) $(RUNTIME_VENV) $(DEMO)
+	rm -rf $(VENV) $(RUNTIME_VENV) $(TFLITE_VENV) $(DEMO)

@@ -1,8 +1,12 @@
-"""Rules for every test: a skip has to stand in skips.toml, with its reason; Ctrl-C works wherever the tests run."""
+"""Rules for every test: a skip has to stand in skips.toml, with its reason; Ctrl-C works wherever the tests run.
+
+With ``EDGEML_NO_SKIPS=1`` in the environment, a test that a command could have enabled (``fix``) has to run.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import os
 import signal
 from pathlib import Path
 
@@ -16,12 +20,14 @@ except ModuleNotFoundError:  # Python 3.10, where pytest itself brings tomli
 SKIPS = Path(__file__).with_name("skips.toml")
 
 
-def _allowed_patterns() -> list[str]:
+def _entries() -> list[dict[str, str]]:
     entries = tomllib.loads(SKIPS.read_text(encoding="utf-8")).get("skip", [])
     for entry in entries:
-        if set(entry) != {"test", "reason"} or not all(entry.values()):
-            raise pytest.UsageError(f"{SKIPS.name}: every [[skip]] needs exactly test and reason, found {entry}")
-    return [entry["test"] for entry in entries]
+        if set(entry) - {"fix"} != {"test", "reason"} or not all(entry.values()):
+            raise pytest.UsageError(
+                f"{SKIPS.name}: every [[skip]] needs test and reason and may have fix, found {entry}"
+            )
+    return entries
 
 
 def pytest_configure(config):
@@ -29,20 +35,23 @@ def pytest_configure(config):
     # test; with a handler of its own, programs it starts get the default again.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.stash[_PATTERNS] = _allowed_patterns()
+    config.stash[_ENTRIES] = _entries()
 
 
-_PATTERNS = pytest.StashKey[list[str]]()
+_ENTRIES = pytest.StashKey[list[dict[str, str]]]()
 
 
 def _refuse_unlisted_skip(report, config):
     if not report.skipped or hasattr(report, "wasxfail"):
         return
-    if any(fnmatch.fnmatchcase(report.nodeid, pattern) for pattern in config.stash[_PATTERNS]):
+    listed = [entry for entry in config.stash[_ENTRIES] if fnmatch.fnmatchcase(report.nodeid, entry["test"])]
+    must_run = os.environ.get("EDGEML_NO_SKIPS") == "1" and all("fix" in entry for entry in listed)
+    if listed and not must_run:
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    why = f"EDGEML_NO_SKIPS is set: {listed[0]['fix']}" if listed else "tests/skips.toml does not allow it"
     report.outcome = "failed"
-    report.longrepr = f"{report.nodeid} skipped ({reason}), and tests/skips.toml does not allow it"
+    report.longrepr = f"{report.nodeid} skipped ({reason}), and {why}"
 
 
 @pytest.hookimpl(wrapper=True)
