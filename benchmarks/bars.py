@@ -12,10 +12,22 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from interleaved import time_in_turns
+
+from edgeml_export import KNOWN_VARIANTS
+from edgeml_runtime import Model
+
+if TYPE_CHECKING:
+    from interleaved import Timing
+
+EVERY_VARIANT = tuple(KNOWN_VARIANTS)
 EDGEML = Path(sys.executable).with_name("edgeml")
 SMALL_MODEL_PARAMETERS = 200_000
 
@@ -90,7 +102,50 @@ def spoken(work: Path, fsdd: Path) -> list[Figure]:
             reached=augmented["metric"]["value"] > plain["metric"]["value"],
         )
     )
-    return figures + exported("spoken digits, held-out speakers", project, work)
+    figures += exported("spoken digits, held-out speakers", project, work)
+    return figures + keyword_figures("spoken digits", project, work)
+
+
+def keyword_figures(task: str, project: Path, work: Path) -> list[Figure]:
+    """Size and speed of the keyword model from the raw waveform, and the time that its export takes."""
+    started = time.monotonic()
+    report = edgeml("export", str(project), "--out", str(work / "first"))
+    took = time.monotonic() - started
+    figures = [
+        Figure(
+            what=f"{task}, export of {len(report['variants'])} variants, scored and proven",
+            value=f"{took:.0f} s",
+            bar="≤ 90 s",
+            reached=took <= 90,
+        )
+    ]
+    variants = {variant["id"]: variant for variant in report["variants"]}
+    for form in ("onnx", "tflite"):
+        size = variants[f"{form}-int8"]["bytes"] / 1e3
+        figures.append(
+            Figure(what=f"{task}, {form}-int8, file", value=f"{size:.0f} kB", bar="≤ 150 kB", reached=size <= 150)
+        )
+        if not variants[f"{form}-int8"]["shipped"]:
+            continue
+        timing = speed(Path(report["bundle"]), f"{form}-int8", f"{form}-fp32")
+        figures.append(
+            Figure(
+                what=f"{task}, {form}, int8 ÷ fp32, raw waveform to result",
+                value=f"{timing.ratio:.2f} ({timing.first_us:.0f} ÷ {timing.second_us:.0f} µs)",
+                bar="≤ 1",
+                reached=timing.ratio <= 1,
+            )
+        )
+    return figures
+
+
+def speed(bundle: Path, first: str, second: str) -> Timing:
+    """Predictions of two variants of a bundle with one input, in turns."""
+    with Model.load(bundle, variant=first) as one, Model.load(bundle, variant=second) as other:
+        spec = one.manifest.inputs[0]
+        low, high = (int(end) for end in spec.range)
+        item = np.random.default_rng(0).integers(low, high + 1, spec.shape).astype(spec.dtype.value)
+        return time_in_turns(lambda: one.predict(item), lambda: other.predict(item))
 
 
 def exported(task: str, project: Path, work: Path) -> list[Figure]:
@@ -106,7 +161,52 @@ def exported(task: str, project: Path, work: Path) -> list[Figure]:
     ]
     for form in ("onnx", "tflite"):
         figures += format_figures(f"{task}, {form}", variants[f"{form}-fp32"], variants[f"{form}-int8"])
+    return figures + every_precision(task, project, work)
+
+
+def every_precision(task: str, project: Path, work: Path) -> list[Figure]:
+    """Loss of every variant there is, the answers without VNNI, and whether each comes out the same twice."""
+    reports = [
+        edgeml("export", str(project), "--variants", ",".join(EVERY_VARIANT), "--out", str(work / name))
+        for name in ("first", "second")
+    ]
+    contents = [members(Path(report["bundle"])) for report in reports]
+    figures = []
+    for variant in reports[0]["variants"]:
+        what, paired = f"{task}, {variant['id']}", variant["paired_loss"]
+        allowed = max(0.005 * paired["n"], 2)
+        missed = [part["name"] for part in variant["slice_losses"] if not part["within"]]
+        slices = f", on slices too little: {', '.join(missed)}" if missed else ""
+        figures.append(
+            Figure(
+                what=f"{what}, loss",
+                value=f"{paired['items']:+d} of {paired['n']} items{slices}",
+                bar=f"≤ {allowed:g} items, and the contract's slices, or not shipped",
+                reached=(paired["items"] <= allowed and not missed) or not variant["shipped"],
+            )
+        )
+        if variant["shipped"]:
+            file = f"variants/{variant['id']}.{variant['id'].partition('-')[0]}"
+            same = contents[0][file] == contents[1][file]
+            text = "identical" if same else "differ"
+            figures.append(Figure(what=f"{what}, two exports", value=text, bar="identical bytes", reached=same))
+        figures += without_vnni(what, variant["without_vnni"])
     return figures
+
+
+def without_vnni(what: str, check: dict[str, Any] | None) -> list[Figure]:
+    """The largest difference between this CPU and one without VNNI, for variants that could differ."""
+    if check is None:
+        return []
+    value = f"{check['max_abs']:.2g} of {check['tolerance']:.2g}" if check["checked"] else "no emulator"
+    reached = check["max_abs"] <= check["tolerance"] if check["checked"] else None
+    return [Figure(what=f"{what}, off without VNNI", value=value, bar="≤ golden tolerance", reached=reached)]
+
+
+def members(bundle: Path) -> dict[str, bytes]:
+    """Every file of a bundle."""
+    with zipfile.ZipFile(bundle) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def format_figures(what: str, fp32: dict[str, Any], int8: dict[str, Any]) -> list[Figure]:
