@@ -20,16 +20,18 @@ PUBLIC_NAMES = {
     """,
     "edgeml_runtime.loaders": "LOADERS Loader LoaderLimits load_tensor loader_faults",
     "edgeml_evaluate": """
-        Interval LabelledData MetricValue PairedLoss Score SliceResult compute_metric decide decision_output
-        metric_interval paired_loss run_backend score_predictions slice_report wilson_interval
+        Interval LabelledData MetricValue PairedLoss Score SliceLoss SliceResult compute_metric decide
+        decision_output metric_interval paired_loss run_backend score_predictions slice_losses slice_report
+        wilson_interval
     """,
     "edgeml_devices": """
         BenchReport BudgetResult DeviceProfile Verdict bench check_budgets known_profiles load_profile match
         probe_host
     """,
     "edgeml_export": """
-        KNOWN_VARIANTS CalibrationMethod ExportReport Inventory OperatorCount Parity Precision QuantScheme
-        VariantReport VariantSpec export_bundle
+        KNOWN_VARIANTS CalibrationMethod ExportOptions ExportReport Folding HostileResult Inventory LayerLoss
+        OperatorCount Parity Precision QuantScheme SearchStep ValidationLoss VariantPlan VariantReport VariantSpec
+        VnniCheck export_bundle
     """,
     "edgeml_train": """
         TEMPLATES Project ProjectExport Splits Task TrainReport TrainSettings TrainedRun export_project

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from edgeml_cli.render import budget_table, milliseconds, render_export, rounded, simple_table, size_text, value_text
+from edgeml_cli.render import budget_table, milliseconds, rounded, simple_table, size_text, value_text
+from edgeml_cli.render_export import render_export
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,6 @@ __all__ = [
     "budget_table",
     "milliseconds",
     "render_bench",
-    "render_export",
     "render_prediction",
     "render_training",
     "rounded",
@@ -93,32 +92,6 @@ def slice_table(slices: list[Report], metric: str) -> Table:
             "[dim]too few to judge[/]" if part["too_small"] else "",
         )
     return table
-
-
-def render_export(console: Console, report: Report) -> None:
-    """Every variant with size, metric, loss and parity; why one was left out; where the bundle lies."""
-    name = report["variants"][0]["metric"]["name"]
-    table = simple_table("variant", "file", "weights", name, "loss", "parity", "<shipped")
-    for variant in report["variants"]:
-        table.add_row(
-            variant["id"],
-            size_text(variant["bytes"]),
-            size_text(variant["weight_bytes"]),
-            value_text(variant["metric"]["value"]),
-            value_text(variant["paired_loss"]["drop"]),
-            f"{variant['parity_max_abs']:.1e}",
-            "[green]yes[/]" if variant["shipped"] else "[bold red]no[/]",
-        )
-    console.print(table)
-    for variant in report["variants"]:
-        if not variant["shipped"]:
-            console.print(f"[red]{variant['id']} is not shipped:[/] {escape(variant['reason'])}")
-    console.print("[dim]loss: of the metric against PyTorch, over the same test items[/]")
-    console.print("[dim]parity: largest absolute difference from PyTorch's logits[/]\n")
-    if report["bundle"] is None:
-        console.print("[bold red]no bundle:[/] a variant that the contract requires has failed (export.required)")
-    else:
-        console.print(f"[bold]{escape(report['bundle'])}[/], {size_text(report['bundle_bytes'])}", soft_wrap=True)
 
 
 def render_bench(console: Console, report: Report) -> None:

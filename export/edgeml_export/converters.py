@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -11,12 +11,12 @@ from edgeml_runtime.manifest import ModelFormat
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch.export import ExportedProgram
-
     from edgeml_evaluate import LabelledData
     from edgeml_export.inventory import Inventory
     from edgeml_export.prepared import Prepared
-    from edgeml_export.scheme import QuantScheme
+    from edgeml_export.scheme import VariantPlan
+    from edgeml_export.tracing import Traced
+    from edgeml_runtime.manifest import InputEncoding
     from edgeml_runtime.progress import Progress
 
 __all__ = ["CONVERTERS", "Converted", "Converter", "load_converter"]
@@ -31,40 +31,38 @@ class Converted:
         inventory: What it consists of.
         backend: A key of ``edgeml_runtime.backends.BACKENDS``.
         min_backend_version: Oldest release of the backend that was seen to run such files.
+        requires_isa: CPU features it needs to be right, by the names of :mod:`edgeml_runtime.isa`.
+        input_encodings: Contract input name → how the file's tensor encodes it, where that is not the contract's dtype.
+        refused_by: Package that must not run it → why.
     """
 
     content: bytes
     inventory: Inventory
     backend: str
     min_backend_version: str
+    requires_isa: tuple[str, ...] = ()
+    input_encodings: Mapping[str, InputEncoding] = field(default_factory=dict)
+    refused_by: Mapping[str, str] = field(default_factory=dict)
 
 
 class Converter(Protocol):
     """Makes the variants of one format of one model; what they share is made once."""
 
-    def __init__(self, prepared: Prepared, program: ExportedProgram) -> None:
+    def __init__(self, prepared: Prepared, traced: Traced) -> None:
         """Remember the model.
 
         Args:
             prepared: The model.
-            program: Its trace.
+            traced: Its trace.
         """
 
-    def fp32(self) -> Converted:
-        """The fp32 variant.
-
-        Raises:
-            ProjectError: When an operator of the model has no counterpart in the format.
-        """
-
-    def quantized(self, scheme: QuantScheme, calibration: LabelledData, progress: Progress, *, step: str) -> Converted:
-        """A statically quantized variant.
+    def convert(self, plan: VariantPlan, calibration: LabelledData, progress: Progress) -> Converted:
+        """Make a variant.
 
         Args:
-            scheme: What becomes integers, and how.
+            plan: Which, and how.
             calibration: Items of the training split.
             progress: Told how many items have been calibrated with.
-            step: What to call this in the progress.
 
         Raises:
             ProjectError: When an operator of the model has no counterpart in the format, or cannot be quantized.
@@ -74,6 +72,7 @@ class Converter(Protocol):
 CONVERTERS: Mapping[ModelFormat, str] = {
     ModelFormat.ONNX: "edgeml_export.onnx_converter:OnnxConverter",
     ModelFormat.TFLITE: "edgeml_export.tflite_converter:TfliteConverter",
+    ModelFormat.ORT: "edgeml_export.ort_converter:OrtConverter",
 }
 """Format → ``module:class``, imported on use. A new format is one module and one line here."""
 

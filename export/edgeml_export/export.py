@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeml_export.card import card_with_variants
-from edgeml_export.converters import Converted, Converter, load_converter
-from edgeml_export.golden_cases import golden_cases
-from edgeml_export.prepared import prepare, run_eager
-from edgeml_export.reference import reference_histograms
+from edgeml_export.bundling import write_trials
+from edgeml_export.hostile import hostile_inputs
+from edgeml_export.prepared import prepare, refuse_unbounded_outputs, run_eager
 from edgeml_export.report import ExportReport
-from edgeml_export.scheme import VariantSpec, scheme_of, variant_spec
+from edgeml_export.scheme import variant_spec
 from edgeml_export.tracing import trace
-from edgeml_export.trial import Trial, run_trial
-from edgeml_runtime.bundle import Bundle
-from edgeml_runtime.bundle_write import write_bundle
-from edgeml_runtime.errors import BundleError, DefectError, ProjectError
-from edgeml_runtime.golden import golden_members
-from edgeml_runtime.histograms import HISTOGRAMS, histograms_member
-from edgeml_runtime.manifest import Variant
+from edgeml_export.trial import Reference, Trial, run_trial
+from edgeml_export.variant_maker import VariantMaker
+from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 
 if TYPE_CHECKING:
@@ -28,12 +23,27 @@ if TYPE_CHECKING:
     import torch
 
     from edgeml_evaluate import LabelledData
+    from edgeml_export.folding import Folding
+    from edgeml_export.scheme import VariantSpec
+    from edgeml_export.sensitivity import LayerLoss
     from edgeml_runtime.contract import Contract
-    from edgeml_runtime.manifest import ModelFormat
 
-__all__ = ["export_bundle"]
+__all__ = ["ExportOptions", "export_bundle"]
 
-_CARD = "card.md"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How to export, beside what the contract says.
+
+    Attributes:
+        search: Keep in float the layers that lose most, as few as keep the metric on the validation items.
+        dynamic_batch: Leave the batch dimension open, for servers; ONNX only.
+        explain: Measure what each layer loses when it alone is quantized.
+    """
+
+    search: bool = False
+    dynamic_batch: bool = False
+    explain: bool = False
 
 
 def export_bundle(
@@ -43,6 +53,8 @@ def export_bundle(
     calibration: LabelledData,
     test: LabelledData,
     out: Path,
+    validation: LabelledData | None = None,
+    options: ExportOptions | None = None,
     golden_files: Mapping[int, str] | None = None,
     card: str = "",
     progress: Progress = silent,
@@ -60,6 +72,8 @@ def export_bundle(
         calibration: Items of the training split, whose activations set the ranges of quantized variants.
         test: The test split; nothing is tuned on it.
         out: Path of the bundle; its folder exists.
+        validation: The validation split, by which the precision search judges; needed where ``options.search``.
+        options: How to export; the defaults of :class:`ExportOptions` when left out.
         golden_files: Test item → path of the encoded file it was decoded from, where there is one.
         card: Markdown that describes model, data and training.
         progress: Told about every step.
@@ -69,23 +83,27 @@ def export_bundle(
 
     Raises:
         ProjectError: The model, the items or the list of variants cannot be used; see
-            :func:`edgeml_export.prepared.prepare` and :func:`edgeml_export.converters.load_converter`.
+            :func:`edgeml_export.prepared.prepare` and :class:`edgeml_export.variant_maker.VariantMaker`.
         StorageError: The disk is full, or the folder is missing or not writable.
     """
+    options = options or ExportOptions()
     specs = _specs(contract)
-    if len(test) == 0:
-        raise ProjectError("export: expected at least one test item, found none")
     out = out.absolute()
-    trials = _try_all(fused, specs, contract, calibration, test, progress)
-    report = ExportReport(bundle=out, bundle_bytes=0, variants=tuple(trial.report for trial in trials))
+    tried = _try_all(fused, specs, contract, calibration, validation, test, options, progress)
+    report = ExportReport(
+        bundle=out,
+        bundle_bytes=0,
+        variants=tuple(trial.report for trial in tried.trials),
+        foldings=tried.foldings,
+        layers=tried.layers,
+    )
     if not report.ok:
         return report
     progress(ProgressEvent(step="write", done=0, total=1, message=out.name))
-    shipped = [trial for trial in trials if trial.report.shipped]
-    members = _members(contract, test, golden_files or {}, card, shipped)
-    bundle_bytes = _write(out, contract, shipped, members)
+    shipped = [trial for trial in tried.trials if trial.report.shipped]
+    size = write_trials(out, contract, shipped, test=test, golden_files=golden_files or {}, card=card)
     progress(ProgressEvent(step="write", done=1, total=1, message=out.name))
-    return ExportReport(bundle=out, bundle_bytes=bundle_bytes, variants=report.variants)
+    return report.written(size)
 
 
 def _specs(contract: Contract) -> list[VariantSpec]:
@@ -102,94 +120,49 @@ def _specs(contract: Contract) -> list[VariantSpec]:
     return specs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """Every variant, tried, and what was learned of the model on the way."""
+
+    trials: tuple[Trial, ...]
+    foldings: tuple[Folding, ...]
+    layers: tuple[LayerLoss, ...]
+
+
 def _try_all(
     fused: torch.nn.Module,
     specs: Sequence[VariantSpec],
     contract: Contract,
     calibration: LabelledData,
+    validation: LabelledData | None,
     test: LabelledData,
+    options: ExportOptions,
     progress: Progress,
-) -> list[Trial]:
-    """Convert and try every variant, in the contract's order."""
+) -> _Tried:
+    """Make every variant, then try every one, in the contract's order: what is tried on decides nothing."""
     progress(ProgressEvent(step="trace", done=0, total=1))
-    prepared = prepare(fused, contract, calibration)
-    program = trace(prepared)
+    prepared = prepare(fused, contract, calibration, test, validation if options.search else None)
+    traced = trace(prepared, dynamic_batch=options.dynamic_batch)
     progress(ProgressEvent(step="trace", done=1, total=1))
-    reference = run_eager(prepared, test.inputs, progress, step="score PyTorch")
-    converters: dict[ModelFormat, Converter] = {}
-    trials = []
-    for spec in specs:
-        progress(ProgressEvent(step=f"convert {spec.id}", done=0, total=1))
-        if spec.format not in converters:  # importing its libraries takes seconds
-            converters[spec.format] = load_converter(spec.format)(prepared, program)
-        converted = _convert(converters[spec.format], spec, calibration, progress)
-        progress(ProgressEvent(step=f"convert {spec.id}", done=1, total=1, message=f"{len(converted.content)} bytes"))
-        trials.append(run_trial(spec, converted, contract=contract, test=test, reference=reference, progress=progress))
-    return trials
-
-
-def _convert(converter: Converter, spec: VariantSpec, calibration: LabelledData, progress: Progress) -> Converted:
-    try:
-        if not spec.quantized:
-            return converter.fp32()
-        return converter.quantized(scheme_of(spec), calibration, progress, step=f"calibrate {spec.id}")
-    except ProjectError as error:
-        raise ProjectError(f"export: {spec.id}: {error}") from error
-
-
-def _members(
-    contract: Contract, test: LabelledData, files: Mapping[int, str], card: str, shipped: Sequence[Trial]
-) -> dict[str, bytes]:
-    """Every file of the bundle but the manifest."""
-    golden = golden_cases(
-        contract,
-        test,
-        files,
-        {trial.spec.id: trial.outputs for trial in shipped},
-        {trial.spec.id: trial.spec for trial in shipped},
+    maker = VariantMaker(prepared, traced, calibration=calibration, validation=validation, progress=progress)
+    variants = [maker.make(spec, search=options.search) for spec in specs]
+    quantized = next((spec for spec in specs if spec.precision.is_static), None)
+    layers = maker.sensitivity(quantized) if options.explain and quantized is not None else ()
+    reference = Reference(
+        test=run_eager(prepared, test.inputs, progress, step="score PyTorch"),
+        hostile=run_eager(prepared, hostile_inputs(contract)),
     )
-    histograms = reference_histograms(contract, {**test.inputs, **shipped[0].outputs})
-    text = card_with_variants(card or f"# {contract.name} {contract.version}", [trial.report for trial in shipped])
-    return {
-        **{_file(trial.spec): trial.converted.content for trial in shipped},
-        **golden_members(golden.cases, golden.files),
-        HISTOGRAMS: histograms_member(histograms),
-        _CARD: text.encode(),
-    }
-
-
-def _file(spec: VariantSpec) -> str:
-    return f"variants/{spec.id}.{spec.format.value}"
-
-
-def _variant(trial: Trial, contract: Contract) -> Variant:
-    spec, converted, report = trial.spec, trial.converted, trial.report
-    return Variant(
-        id=spec.id,
-        file=_file(spec),
-        format=spec.format,
-        precision=spec.precision.value,
-        backend=converted.backend,
-        min_backend_version=converted.min_backend_version,
-        requires_isa=(),
-        inputs={item.name: item.name for item in contract.inputs},
-        outputs={item.name: item.name for item in contract.outputs},
-        weight_bytes=report.weight_bytes,
-        metrics={
-            "metric": report.metric.to_dict(),
-            "slices": [result.to_dict() for result in report.slices],
-            "paired_loss": report.paired_loss.to_dict(),
-        },
-        parity=report.parity.to_dict(),
-    )
-
-
-def _write(out: Path, contract: Contract, trials: Sequence[Trial], members: Mapping[str, bytes]) -> int:
-    """Write the bundle and read it back whole; returns its size in bytes."""
-    write_bundle(out, contract=contract, variants=[_variant(trial, contract) for trial in trials], members=members)
-    try:
-        with Bundle.open(out) as bundle:
-            bundle.verify()
-            return bundle.size_bytes
-    except BundleError as error:
-        raise DefectError(f"export: the bundle that was just written cannot be read: {error}") from error
+    refuse_unbounded_outputs(reference.test, "test")
+    trials = [
+        run_trial(
+            made.plan,
+            made.converted,
+            contract=contract,
+            test=test,
+            reference=reference,
+            search=made.search,
+            progress=progress,
+        )
+        for made in variants
+    ]
+    return _Tried(trials=tuple(trials), foldings=traced.folded.foldings, layers=layers)

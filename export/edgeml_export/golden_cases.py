@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml_export.scheme import Precision
 from edgeml_runtime.contract import Contract, TargetKind
 from edgeml_runtime.errors import InputError, ProjectError
 from edgeml_runtime.golden import GoldenCase, GoldenSet
@@ -30,6 +31,7 @@ _MAX_CLASSES = 32
 _FP32_SHARE_OF_STD = 1e-3
 _INT8_STEPS = 4
 _SMALLEST = 1e-6
+_INTEGERS = frozenset({Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT16X8})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,24 +117,22 @@ def golden_cases(
                 file_input=loadable.name if file and loadable is not None else None,
             )
         )
-    allowed = {
-        variant: tolerances(contract, found, quantized=specs[variant].quantized) for variant, found in outputs.items()
-    }
+    allowed = {variant: tolerances(contract, found, specs[variant].precision) for variant, found in outputs.items()}
     return Golden(cases=GoldenSet(cases=tuple(cases), tolerances=allowed), files=encoded)
 
 
-def tolerances(contract: Contract, outputs: Outputs, *, quantized: bool) -> dict[str, float]:
+def tolerances(contract: Contract, outputs: Outputs, precision: Precision) -> dict[str, float]:
     """How far the same file may be off on another CPU or with another release of the backend.
 
-    fp32: kernels add in other orders; 0.001 of the output's standard deviation is far above that and far below an error
-    that matters. int8: kernels round the same sum to one step up or down, and a few layers pass that on; four steps of
-    the output's range in 8 bits. Scores are the softmax of the logits: when every logit is off by at most d, no score
-    is off by more than tanh(d / 2).
+    Float sums: kernels add in other orders; 0.001 of the output's standard deviation is far above that and far
+    below an error that matters. Integers: kernels round the same sum to one step up or down, and a few layers pass
+    that on; four steps of the output's range in 8 bits. Scores are the softmax of the logits: when every logit is
+    off by at most d, no score is off by more than tanh(d / 2).
 
     Args:
         contract: The contract.
         outputs: Contract output name → what the variant gave for the test split, [n, *shape].
-        quantized: Whether the variant is quantized.
+        precision: Of the variant.
 
     Returns:
         Contract output name → absolute tolerance, in the output's unit.
@@ -140,7 +140,11 @@ def tolerances(contract: Contract, outputs: Outputs, *, quantized: bool) -> dict
     allowed = {}
     for name, values in outputs.items():
         wide = values.astype(np.float64)
-        margin = _INT8_STEPS * float(np.ptp(wide)) / 255 if quantized else _FP32_SHARE_OF_STD * float(wide.std())
+        margin = (
+            _INT8_STEPS * float(np.ptp(wide)) / 255
+            if precision in _INTEGERS
+            else _FP32_SHARE_OF_STD * float(wide.std())
+        )
         allowed[name] = max(margin, _SMALLEST * max(1.0, float(np.abs(wide).max())))
     logits = next((spec.name for spec in contract.outputs if spec.role is OutputRole.LOGITS), None)
     for spec in contract.outputs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from onnx import GraphProto, ModelProto, TensorProto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["compact_onnx", "drop_unused"]
 
@@ -70,8 +70,18 @@ def drop_unused(graph: GraphProto) -> None:
     Args:
         graph: The graph, which is changed.
     """
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    used = set(_reads(graph))
     _replace_initializers(graph, [tensor for tensor in graph.initializer if tensor.name in used])
+
+
+def _reads(graph: GraphProto) -> Iterator[str]:
+    """Names of the values that nodes read, those inside branches and loops too, and of the outputs."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _reads(inner)
+    yield from (output.name for output in graph.output)
 
 
 def _replace_initializers(graph: GraphProto, kept: Iterable[TensorProto]) -> None:

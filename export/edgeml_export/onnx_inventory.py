@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 import onnxruntime
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.quiet import quiet
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["onnx_inventory"]
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
-_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# Operator → from which of its inputs on there are scales and zero points.
+_PARAMETRISED = {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulInteger": 2, "ConvInteger": 2}
 _INT8_OPERATORS = frozenset(
     {
         "QLinearConv",
@@ -51,21 +52,44 @@ def onnx_inventory(model: ModelProto, front_nodes: Collection[str]) -> Inventory
 
 def _weight_bytes(model: ModelProto, front_nodes: Collection[str]) -> tuple[int, int]:
     graph = model.graph
-    parameters = {name for node in graph.node if node.op_type in _QDQ for name in node.input[1:]}
-    dequantized = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    readers: dict[str, set[str]] = {}
+    readers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
-            readers.setdefault(name, set()).add(node.name)
+            readers.setdefault(name, []).append(node)
     total = front = 0
     for tensor in graph.initializer:
-        if tensor.name in parameters or (tensor.data_type not in _FLOATS and tensor.name not in dequantized):
+        reading = readers.get(tensor.name, [])
+        if not reading or not _is_weight(tensor, reading):
             continue
         size = numpy_helper.to_array(tensor).nbytes
         total += size
-        if readers.get(dequantized.get(tensor.name, tensor.name), set()) <= set(front_nodes):
+        if {node.name for node in _computing(reading, readers)} <= set(front_nodes):
             front += size
     return total, front
+
+
+def _is_weight(tensor: TensorProto, reading: list[NodeProto]) -> bool:
+    """Whether a constant holds learned or fitted numbers, rather than scales, zero points and shapes."""
+    if tensor.name.endswith(".scale"):
+        return False
+    if all(
+        node.op_type in _PARAMETRISED and tensor.name in node.input[_PARAMETRISED[node.op_type] :] for node in reading
+    ):
+        return False
+    if tensor.data_type in _FLOATS:
+        return True
+    scaled = {"DequantizeLinear", "Cast", "MatMulInteger", "ConvInteger"}
+    return len(tensor.dims) > 0 and all(node.op_type in scaled for node in reading)
+
+
+def _computing(reading: list[NodeProto], readers: dict[str, list[NodeProto]]) -> list[NodeProto]:
+    """Who computes with a constant, behind what turns it back into floats."""
+    found = []
+    for node in reading:
+        behind = readers.get(node.output[0], [])
+        turns_back = node.op_type == "DequantizeLinear" or node.name.endswith((".cast", ".times"))
+        found += _computing(behind, readers) if turns_back and behind else [node]
+    return found
 
 
 def _operators(model: ModelProto, front_nodes: Collection[str]) -> OperatorCount:

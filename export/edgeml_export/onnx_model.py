@@ -1,4 +1,4 @@
-"""PyTorch → ONNX in fp32: conversion, and which of its nodes stay float in quantized variants."""
+"""PyTorch → ONNX in fp32: conversion, and which modules its nodes come from."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
+import onnxruntime
 import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from edgeml_export.culprit import explain
 from edgeml_export.onnx_compact import drop_unused
 from edgeml_export.quiet import quiet
 from edgeml_export.scopes import within
-from edgeml_export.tracing import explain
 from edgeml_runtime.errors import DefectError
+from edgeml_runtime.manifest import ModelFormat
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from torch import Tensor
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
+
+    from edgeml_export.folding import ModelGraph, PixelQuantization
     from edgeml_export.prepared import Prepared
+    from edgeml_export.tracing import Traced
 
 __all__ = ["IR_VERSION", "OPSET", "OnnxGraph", "convert_onnx"]
 
@@ -36,86 +44,126 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxGraph:
-    """A converted model before it is trimmed for shipping.
+    """A converted model before it is quantized and trimmed for shipping.
 
     Attributes:
-        model: The model; every node has a name.
-        float_nodes: Names of the nodes that stay float: those in float scopes, and post-processing.
-        front_nodes: Those of them that lie in float scopes.
+        model: The model; every node has a name. Inputs of which pixels were cut take the normalised values.
+        paths: Node name → dotted paths of the modules that were being called, outermost first.
+        after: Names of the nodes of post-processing, which stay float.
+        pixels: Input name → the normalisation that was cut off.
     """
 
     model: ModelProto
-    float_nodes: frozenset[str]
-    front_nodes: frozenset[str]
+    paths: Mapping[str, tuple[str, ...]]
+    after: frozenset[str]
+    pixels: Mapping[str, PixelQuantization]
+
+    def within(self, scopes: Iterable[str]) -> frozenset[str]:
+        """Names of the nodes that lie in module scopes.
+
+        A node that names no module, which an optimization of the exporter made, belongs where everything that reads it
+        belongs.
+
+        Args:
+            scopes: Dotted module paths.
+        """
+        wanted = tuple(scopes)
+        names: set[str] = set()
+        readers: dict[str, list[str]] = {}
+        for node in reversed(self.model.graph.node):
+            reading = [name for output in node.output for name in readers.get(output, [])]
+            if node.name in self.paths:
+                inside = any(within(path, wanted) for path in self.paths[node.name])
+            else:
+                inside = bool(reading) and names.issuperset(reading)
+            if inside:
+                names.add(node.name)
+            for name in node.input:
+                readers.setdefault(name, []).append(node.name)
+        return frozenset(names)
 
 
-def convert_onnx(prepared: Prepared, program: ExportedProgram) -> OnnxGraph:
-    """Convert the traced model.
+def convert_onnx(prepared: Prepared, traced: Traced, graph: ModelGraph) -> OnnxGraph:
+    """Convert a traced model.
 
     Args:
         prepared: The model.
-        program: Its trace.
+        traced: Its trace, for naming what cannot be converted.
+        graph: The form of the trace to convert.
 
     Returns:
-        The ONNX graph in fp32, with a static batch of one, stripped of everything that tells where it was made.
+        The ONNX graph in fp32, stripped of everything that tells where it was made.
 
     Raises:
         ProjectError: When an operator has no counterpart in ONNX.
     """
+    names = prepared.input_names, prepared.output_names
     try:
-        with quiet(), torch.no_grad():
-            converted = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=list(prepared.input_names),
-                output_names=list(prepared.output_names),
-            )
+        model, paths = _converted(graph.module, graph.example, names=names, dynamic_batch=traced.dynamic_batch)
     except Exception as error:  # the exporter wraps whatever its translations raise
-        raise explain(program, "ONNX", error) from error
+        raise explain(graph, ModelFormat.ONNX, error, _converted) from error
+    after = _post_processing(model, prepared)
+    logger.debug("%d nodes, %d of post-processing", len(model.graph.node), len(after))
+    return OnnxGraph(model=model, paths=paths, after=after, pixels=graph.pixels)
+
+
+def _converted(
+    module: GraphModule,
+    example: tuple[Tensor, ...],
+    *,
+    names: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
+    dynamic_batch: bool = False,
+) -> tuple[ModelProto, dict[str, tuple[str, ...]]]:
+    """The stripped model, which the checker and ONNX Runtime accept, and the module paths of its nodes."""
+    with quiet(), torch.no_grad():
+        converted = torch.onnx.export(
+            _program(module, example, dynamic_batch=dynamic_batch),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=names[0],
+            output_names=names[1],
+        )
     if converted is None:
         raise DefectError("torch.onnx.export returned nothing")
     model: ModelProto = converted.model_proto
-    front = _front_nodes(model, prepared)
+    paths = _name_nodes(model)
     _strip(model)
     model.ir_version = IR_VERSION
     _pool_globally(model)
     drop_unused(model.graph)
     onnx.checker.check_model(model, full_check=True)
-    after = _post_processing(model, prepared)
-    logger.debug("%d nodes, %d in float scopes, %d of post-processing", len(model.graph.node), len(front), len(after))
-    return OnnxGraph(model=model, float_nodes=front | after, front_nodes=front)
+    with quiet():
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return model, paths
 
 
-def _front_nodes(model: ModelProto, prepared: Prepared) -> frozenset[str]:
-    """Names of the nodes in float scopes, from the module paths that the exporter leaves in the metadata.
+def _program(module: GraphModule, example: tuple[Tensor, ...], *, dynamic_batch: bool) -> ExportedProgram:
+    shapes = None
+    if dynamic_batch:
+        example = tuple(torch.cat([tensor, tensor]) for tensor in example)
+        batch = torch.export.Dim("batch", min=1)
+        shapes = tuple({0: batch} for _ in example)
+    return torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
 
-    A node without them, which an optimization of the exporter made, belongs where everything that reads it belongs.
-    """
-    names: set[str] = set()
-    readers: dict[str, list[str]] = {}
-    for index, node in reversed(list(enumerate(model.graph.node))):
+
+def _name_nodes(model: ModelProto) -> dict[str, tuple[str, ...]]:
+    """Give every node a name, and read the module paths that the exporter leaves in the metadata."""
+    paths: dict[str, tuple[str, ...]] = {}
+    for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-        paths = _module_paths(node)
-        reading = [name for output in node.output for name in readers.get(output, [])]
-        if paths is None:
-            inside = bool(reading) and names.issuperset(reading)
-        else:
-            inside = any(within(path, prepared.scopes.float_scopes) for path in paths)
-        if inside:
-            names.add(node.name)
-        for name in node.input:
-            readers.setdefault(name, []).append(node.name)
-    return frozenset(names)
+        found = _module_paths(node)
+        if found is not None:
+            paths[node.name] = found
+    return paths
 
 
-def _module_paths(node: NodeProto) -> list[str] | None:
+def _module_paths(node: NodeProto) -> tuple[str, ...] | None:
     """Dotted paths of the modules that were being called, outermost first, or None where the node does not say."""
     scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES_KEY), None)
     if scopes is None:
         return None
-    return [str(path).removeprefix("model").removeprefix(".") for path in ast.literal_eval(scopes)]
+    return tuple(str(path).removeprefix("model").removeprefix(".") for path in ast.literal_eval(scopes))
 
 
 def _strip(model: ModelProto) -> None:

@@ -12,15 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeml_export.calibration_checks import check_calibration
+from edgeml_export.label_checks import check_items
 from edgeml_export.scopes import ModuleScopes
+from edgeml_export.steadiness import refuse_unsteady
 from edgeml_runtime.errors import EdgemlError, ProjectError
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeml_evaluate import LabelledData
     from edgeml_runtime.contract import Contract
 
-__all__ = ["Positional", "Prepared", "prepare", "run_eager"]
+__all__ = ["Positional", "Prepared", "prepare", "refuse_unbounded_outputs", "run_eager"]
 
 Array = NDArray[Any]
 
@@ -55,12 +60,14 @@ class Prepared:
         example: One item [1, *shape] of every input, for tracing.
         contract: The contract.
         scopes: Module paths of the model.
+        batch: How many items the module takes at once.
     """
 
     module: Positional
     example: tuple[Tensor, ...]
     contract: Contract
     scopes: ModuleScopes
+    batch: int
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -73,29 +80,48 @@ class Prepared:
         return self.module.outputs
 
 
-def prepare(fused: nn.Module, contract: Contract, calibration: LabelledData) -> Prepared:
+def prepare(
+    fused: nn.Module,
+    contract: Contract,
+    calibration: LabelledData,
+    test: LabelledData,
+    validation: LabelledData | None = None,
+) -> Prepared:
     """Copy the fused model and check that it is what the contract says.
 
     Args:
         fused: Takes the contract's inputs [b, *shape] by position, returns a mapping from output name to tensor.
         contract: The contract.
         calibration: Items of the training split; the first one is the example for tracing.
+        test: The test split, whose items and targets are held against the contract.
+        validation: The validation split, likewise, where there is one.
 
     Returns:
         The copy with all that converters need.
 
     Raises:
-        ProjectError: A weight is NaN or infinite, an output is missing or of another shape or dtype, a float scope does
-            not exist, the model fails on an item, or it gives another answer when asked again.
+        ProjectError: Items or targets do not fit the contract, a weight is NaN or infinite, an output is missing or of
+            another shape or dtype, a float scope does not exist, the model fails on an item, or it gives another answer
+            when asked again or in company.
     """
-    _check_items(contract, calibration)
+    check_calibration(contract, calibration)
+    for split, items in (("test", test), ("validation", validation)):
+        if items is not None:
+            check_items(contract, items, split)
     copied = copy.deepcopy(fused).cpu().requires_grad_(False)
     _check_weights(copied)
     module = Positional(copied, tuple(spec.name for spec in contract.outputs)).eval()
     scopes = ModuleScopes.of(module, contract.export.float_scopes)
-    example = _tensors(calibration.inputs, contract, slice(0, 1))
-    _check_outputs(module, example, contract)
-    return Prepared(module=module, example=example, contract=contract, scopes=scopes)
+    few = [_tensors(calibration.inputs, contract, slice(index, index + 1)) for index in range(len(calibration))[:2]]
+    _check_outputs(module, few[0], contract)
+    refuse_unsteady(module.model, few)
+    return Prepared(
+        module=module,
+        example=few[0],
+        contract=contract,
+        scopes=scopes,
+        batch=_BATCH if _takes_batches(module, few, contract) else 1,
+    )
 
 
 def run_eager(
@@ -111,36 +137,49 @@ def run_eager(
 
     Returns:
         Contract output name → [n, *shape].
+
+    Raises:
+        ProjectError: The model fails on an item.
     """
     total = len(next(iter(inputs.values())))
     parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode():
-        for start in range(0, total, _BATCH):
-            parts.append(prepared.module(*_tensors(inputs, prepared.contract, slice(start, start + _BATCH))))
-            progress(ProgressEvent(step=step, done=min(total, start + _BATCH), total=total))
+        for start in range(0, total, prepared.batch):
+            items = slice(start, min(total, start + prepared.batch))
+            try:
+                parts.append(prepared.module(*_tensors(inputs, prepared.contract, items)))
+            except Exception as error:  # the user's own code runs here
+                raise ProjectError(
+                    f"export: the model fails on the items {items.start} to {items.stop - 1} ({step}): "
+                    f"{type(error).__name__}: {error}; it has to take every item that fits the contract"
+                ) from error
+            progress(ProgressEvent(step=step, done=items.stop, total=total))
     columns = zip(prepared.output_names, zip(*parts, strict=True), strict=True)
     return {name: np.concatenate([part.numpy() for part in column]) for name, column in columns}
+
+
+def refuse_unbounded_outputs(outputs: Mapping[str, Array], split: str) -> None:
+    """Refuse a model that gives NaN or infinity.
+
+    Args:
+        outputs: Contract output name → what PyTorch gave, [n, *shape].
+        split: What to call the items in a message.
+
+    Raises:
+        ProjectError: When it does.
+    """
+    for name, values in outputs.items():
+        bad = np.argwhere(~np.isfinite(values))
+        if bad.size:
+            raise ProjectError(
+                f"export: the model gives NaN or infinity in output {name!r} for the {split} item {int(bad[0][0])}; "
+                "bound what it divides by, takes the logarithm of or raises to a power"
+            )
 
 
 def _tensors(inputs: Mapping[str, Array], contract: Contract, items: slice) -> tuple[Tensor, ...]:
     """Copies, because PyTorch warns about arrays that cannot be written."""
     return tuple(torch.from_numpy(np.array(inputs[spec.name][items], order="C")) for spec in contract.inputs)
-
-
-def _check_items(contract: Contract, calibration: LabelledData) -> None:
-    if len(calibration) == 0:
-        raise ProjectError("export: expected at least one calibration item of the training split, found none")
-    for spec in contract.inputs:
-        if spec.name not in calibration.inputs:
-            raise ProjectError(
-                f"export: calibration items have no input {spec.name!r}, only {sorted(calibration.inputs)}"
-            )
-        array = calibration.inputs[spec.name]
-        if array.dtype.name != spec.dtype.value or array.shape[1:] != spec.shape:
-            raise ProjectError(
-                f"export: calibration input {spec.name!r}: expected {spec.dtype.value}{list(spec.shape)} per item, "
-                f"found {array.dtype.name}{list(array.shape[1:])}"
-            )
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -160,7 +199,7 @@ def _check_outputs(module: Positional, example: tuple[Tensor, ...], contract: Co
     )
     try:
         with torch.inference_mode():
-            results, again = module.model(*example), module.model(*example)
+            results = module.model(*example)
     except EdgemlError:
         raise
     except Exception as error:  # the user's own code runs here
@@ -181,8 +220,14 @@ def _check_outputs(module: Positional, example: tuple[Tensor, ...], contract: Co
             )
         if not torch.isfinite(tensor).all():
             raise ProjectError(f"export: output {spec.name!r} holds NaN or infinity for a training item")
-        if not torch.equal(tensor, again[spec.name]):
-            raise ProjectError(
-                f"export: output {spec.name!r} differs between two runs of the same item in evaluation mode; take the "
-                "randomness (such as dropout with training=True) out of forward"
-            )
+
+
+def _takes_batches(module: Positional, items: Sequence[tuple[Tensor, ...]], contract: Contract) -> bool:
+    """Whether the model's code takes several items at once; one that fixes a batch of one is exported all the same."""
+    try:
+        with torch.inference_mode():
+            results = module(*(torch.cat([items[0][place], items[-1][place]]) for place in range(len(items[0]))))
+    except Exception:  # noqa: BLE001 - the user's own code runs here; it has taken one item before
+        return False
+    shapes = [(2, *spec.shape) for spec in contract.outputs]
+    return [tuple(result.shape) for result in results] == shapes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from edgeml_runtime.contract import CalibrationMethod
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.manifest import ModelFormat
 
@@ -13,8 +14,9 @@ __all__ = [
     "CalibrationMethod",
     "Precision",
     "QuantScheme",
+    "VariantPlan",
     "VariantSpec",
-    "scheme_of",
+    "plan_variant",
     "variant_spec",
 ]
 
@@ -23,13 +25,16 @@ class Precision(Enum):
     """How the numbers of a variant are represented."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
     INT8 = "int8"
+    INT8_DYNAMIC = "int8-dynamic"
+    W8 = "w8"
+    INT16X8 = "int16x8"
 
-
-class CalibrationMethod(Enum):
-    """How the range of an activation is taken from calibration data."""
-
-    MIN_MAX = "min_max"
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are integers whose ranges are calibrated."""
+        return self in (Precision.INT8, Precision.INT16X8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +43,15 @@ class QuantScheme:
 
     Attributes:
         weight_bits: Bits of the integers that weights take; stored in 8.
-        activation_bits: Bits of the integers that activations take.
+        activation_bits: Bits of the integers that activations take; None where they stay float.
         activation_signed: Whether activations are signed integers.
         per_channel: Whether every output channel of a weight has its own scale.
-        calibration: How activation ranges are found.
     """
 
     weight_bits: int
-    activation_bits: int
+    activation_bits: int | None
     activation_signed: bool
     per_channel: bool
-    calibration: CalibrationMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,32 +74,63 @@ class VariantSpec:
         return self.precision is not Precision.FP32
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantPlan:
+    """One variant as it is to be made.
+
+    Attributes:
+        spec: Which variant.
+        scheme: What becomes integers, and how; None where nothing does.
+        calibration: How ranges of activations are found.
+        float_layers: Dotted module paths that stay float beside the contract's float scopes.
+        small_front: Whether large constants inside the float scopes are stored as int8; computing with them is float.
+        dynamic_batch: Whether the batch dimension stays open.
+    """
+
+    spec: VariantSpec
+    scheme: QuantScheme | None
+    calibration: CalibrationMethod = CalibrationMethod.MIN_MAX
+    float_layers: tuple[str, ...] = ()
+    small_front: bool = False
+    dynamic_batch: bool = False
+
+
+# Unsigned activations by 7-bit weights: AVX2 without VNNI adds pairs of u8·s8 products in saturating int16
+# (VPMADDUBSW), and 2 · 255 · 64 = 32640 is the largest such sum that stays below 32767.
+_ONNX_INT8 = QuantScheme(weight_bits=7, activation_bits=8, activation_signed=False, per_channel=True)
+# What the TFLite quantization specification prescribes (ai.google.dev/edge/litert/conversion/tensorflow/quantization/
+# quantization_spec): int8 activations, symmetric int8 weights per channel.
+_TFLITE_INT8 = QuantScheme(weight_bits=8, activation_bits=8, activation_signed=True, per_channel=True)
+_WEIGHTS_ONLY = QuantScheme(weight_bits=8, activation_bits=None, activation_signed=True, per_channel=True)
+
+_SCHEMES: dict[tuple[ModelFormat, Precision], QuantScheme | None] = {
+    (ModelFormat.ONNX, Precision.FP32): None,
+    (ModelFormat.ONNX, Precision.FP16): None,
+    (ModelFormat.ONNX, Precision.INT8): _ONNX_INT8,
+    # ConvInteger knows one scale per tensor only.
+    (ModelFormat.ONNX, Precision.INT8_DYNAMIC): QuantScheme(
+        weight_bits=7, activation_bits=8, activation_signed=False, per_channel=False
+    ),
+    (ModelFormat.ONNX, Precision.W8): _WEIGHTS_ONLY,
+    (ModelFormat.TFLITE, Precision.FP32): None,
+    (ModelFormat.TFLITE, Precision.FP16): None,
+    (ModelFormat.TFLITE, Precision.INT8): _TFLITE_INT8,
+    (ModelFormat.TFLITE, Precision.INT8_DYNAMIC): _TFLITE_INT8,
+    (ModelFormat.TFLITE, Precision.W8): _WEIGHTS_ONLY,
+    # The specification's 16-bit activations: symmetric, weights as for int8.
+    (ModelFormat.TFLITE, Precision.INT16X8): QuantScheme(
+        weight_bits=8, activation_bits=16, activation_signed=True, per_channel=True
+    ),
+    # Sessions of ONNX variants, saved after optimization.
+    (ModelFormat.ORT, Precision.FP32): None,
+    (ModelFormat.ORT, Precision.INT8): _ONNX_INT8,
+}
+
 KNOWN_VARIANTS: dict[str, VariantSpec] = {
     f"{format_.value}-{precision.value}": VariantSpec(
         id=f"{format_.value}-{precision.value}", format=format_, precision=precision
     )
-    for format_ in ModelFormat
-    for precision in Precision
-}
-
-_SCHEMES: dict[tuple[ModelFormat, Precision], QuantScheme] = {
-    # Unsigned activations by 7-bit weights: AVX2 without VNNI adds pairs of u8·s8 products in saturating int16
-    # (VPMADDUBSW), and 2 · 255 · 64 = 32640 is the largest such sum that stays below 32767.
-    (ModelFormat.ONNX, Precision.INT8): QuantScheme(
-        weight_bits=7,
-        activation_bits=8,
-        activation_signed=False,
-        per_channel=True,
-        calibration=CalibrationMethod.MIN_MAX,
-    ),
-    # What the TFLite quantization specification prescribes: int8 activations, symmetric int8 weights per channel.
-    (ModelFormat.TFLITE, Precision.INT8): QuantScheme(
-        weight_bits=8,
-        activation_bits=8,
-        activation_signed=True,
-        per_channel=True,
-        calibration=CalibrationMethod.MIN_MAX,
-    ),
+    for format_, precision in _SCHEMES
 }
 
 
@@ -121,13 +155,28 @@ def variant_spec(variant_id: str) -> VariantSpec:
         ) from None
 
 
-def scheme_of(spec: VariantSpec) -> QuantScheme:
-    """The quantization scheme of a quantized variant.
+def plan_variant(
+    spec: VariantSpec,
+    *,
+    calibration: CalibrationMethod,
+    float_layers: tuple[str, ...] = (),
+    dynamic_batch: bool = False,
+) -> VariantPlan:
+    """What making a variant means.
 
     Args:
-        spec: A variant with ``spec.quantized``.
+        spec: Which variant.
+        calibration: How ranges of activations are found.
+        float_layers: Dotted module paths that stay float beside the contract's float scopes.
+        dynamic_batch: Whether the batch dimension stays open.
 
     Returns:
-        Its scheme.
+        The plan, with the scheme of the variant.
     """
-    return _SCHEMES[spec.format, spec.precision]
+    return VariantPlan(
+        spec=spec,
+        scheme=_SCHEMES[spec.format, spec.precision],
+        calibration=calibration,
+        float_layers=float_layers,
+        dynamic_batch=dynamic_batch,
+    )

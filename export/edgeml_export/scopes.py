@@ -86,12 +86,21 @@ class ModuleScopes:
         Returns:
             Dotted paths: none where the name says nothing, several where the chain fits several modules.
         """
+        return frozenset(self.ordered_paths(name))
+
+    def ordered_paths(self, name: str) -> list[str]:
+        """The modules that a tensor's name may stand for, in the order of the name.
+
+        Args:
+            name: As for :meth:`paths`.
+
+        Returns:
+            Dotted paths, some perhaps more than once.
+        """
         chains = [part.strip() for part in name.split(";")]
-        found: set[str] = set()
-        for chain in chains:
-            if chain and not _COUNTER.match(chain):
-                found.update(self._fitting(chain.split("/")))
-        return frozenset(found)
+        return [
+            path for chain in chains if chain and not _COUNTER.match(chain) for path in self._fitting(chain.split("/"))
+        ]
 
     def is_float(self, name: str) -> bool | None:
         """Whether a tensor's name lies in a float scope.

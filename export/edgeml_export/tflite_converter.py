@@ -5,17 +5,25 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from edgeml_export.calibration import calibrate
 from edgeml_export.converters import Converted
+from edgeml_export.scheme import Precision
+from edgeml_export.tflite_activations import output_names, tflite_activations
+from edgeml_export.tflite_constants import store_constants_int8
 from edgeml_export.tflite_int8 import quantize_tflite
 from edgeml_export.tflite_inventory import tflite_inventory
-from edgeml_export.tflite_model import TfliteGraph, compact_tflite, convert_tflite
+from edgeml_export.tflite_metadata import describe_tflite
+from edgeml_export.tflite_model import compact_tflite, convert_tflite
+from edgeml_export.tflite_pixels import attach_pixels
+from edgeml_runtime.errors import ProjectError
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
     from edgeml_evaluate import LabelledData
+    from edgeml_export.calibration import Ranges
     from edgeml_export.prepared import Prepared
-    from edgeml_export.scheme import QuantScheme
+    from edgeml_export.scheme import CalibrationMethod, VariantPlan
+    from edgeml_export.tflite_model import TfliteGraph
+    from edgeml_export.tracing import Traced
     from edgeml_runtime.progress import Progress
 
 __all__ = ["TfliteConverter"]
@@ -24,30 +32,70 @@ __all__ = ["TfliteConverter"]
 # numbers of the two are compared as they stand.
 _MIN_LITERT = "1.0.1"
 
+_WRONG_DYNAMIC = (
+    "its kernels give wrong results for weights that are quantized per channel and activations that are not"
+)
+
 
 class TfliteConverter:
     """Makes TFLite variants; see :class:`edgeml_export.converters.Converter`."""
 
-    def __init__(self, prepared: Prepared, program: ExportedProgram) -> None:
+    def __init__(self, prepared: Prepared, traced: Traced) -> None:
+        if traced.dynamic_batch:
+            raise ProjectError(
+                "TFLite variants have a batch of one: for --dynamic-batch take ONNX variants alone (export.variants in "
+                "edgeml.toml, or --variants)"
+            )
         self._prepared = prepared
-        self._program = program
+        self._traced = traced
+        self._ranges: dict[tuple[CalibrationMethod, int], Ranges] = {}
 
-    def fp32(self) -> Converted:
-        """See :meth:`edgeml_export.converters.Converter.fp32`."""
-        return self._converted(self._graph.content)
-
-    def quantized(self, scheme: QuantScheme, calibration: LabelledData, progress: Progress, *, step: str) -> Converted:
-        """See :meth:`edgeml_export.converters.Converter.quantized`."""
-        return self._converted(quantize_tflite(self._graph, calibration.inputs, scheme, progress, step=step))
+    def convert(self, plan: VariantPlan, calibration: LabelledData, progress: Progress) -> Converted:
+        """See :meth:`edgeml_export.converters.Converter.convert`."""
+        precision = plan.spec.precision
+        graph = self._folded if precision is Precision.FP32 else self._graph
+        front = graph.within(plan.float_layers)
+        content = graph.content
+        if precision is not Precision.FP32:
+            ranges = self._calibrated(plan, calibration, progress) if precision.is_static else {}
+            content = quantize_tflite(graph, precision, plan.scheme, ranges, front | graph.after)
+        if plan.small_front:
+            content = store_constants_int8(content, graph.front)
+        inventory = tflite_inventory(content, front)
+        content, encodings = attach_pixels(content, graph.pixels, graph.input_positions)
+        return Converted(
+            content=describe_tflite(compact_tflite(content, graph), self._prepared.contract),
+            inventory=inventory,
+            backend="litert",
+            min_backend_version=_MIN_LITERT,
+            input_encodings=encodings,
+            refused_by={"tflite-runtime": _WRONG_DYNAMIC} if precision is Precision.INT8_DYNAMIC else {},
+        )
 
     @cached_property
     def _graph(self) -> TfliteGraph:
-        return convert_tflite(self._prepared, self._program)
+        return convert_tflite(self._prepared, self._traced, self._traced.graph)
 
-    def _converted(self, content: bytes) -> Converted:
-        return Converted(
-            content=compact_tflite(content, self._graph),
-            inventory=tflite_inventory(content, self._graph.front_outputs),
-            backend="litert",
-            min_backend_version=_MIN_LITERT,
-        )
+    @cached_property
+    def _folded(self) -> TfliteGraph:
+        if self._traced.folded.foldings == self._traced.graph.foldings:
+            return self._graph
+        return convert_tflite(self._prepared, self._traced, self._traced.folded)
+
+    def _calibrated(self, plan: VariantPlan, calibration: LabelledData, progress: Progress) -> Ranges:
+        """Ranges of all activations, found once for all variants that ask for the same method and number of bits."""
+        bits = (plan.scheme.activation_bits if plan.scheme else None) or 8
+        key = plan.calibration, bits
+        if key not in self._ranges:
+            content, _ = attach_pixels(self._graph.content, self._graph.pixels, self._graph.input_positions)
+            feeds = {self._graph.inputs[name]: array for name, array in calibration.inputs.items()}
+            self._ranges[key] = calibrate(
+                lambda: tflite_activations(content, feeds),
+                plan.calibration,
+                items=len(calibration),
+                levels=2**bits,
+                whole=output_names(content),
+                progress=progress,
+                step="calibrate tflite",
+            )
+        return self._ranges[key]

@@ -1,61 +1,64 @@
-"""TFLite fp32 → int8: static quantization of activations and weights."""
+"""TFLite fp32 → fewer bits: static and dynamic quantization, int8 and fp16 weights, as recipes of ai-edge-quantizer."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.quiet import quiet
-from edgeml_export.tflite_model import SIGNATURE, TfliteGraph
-from edgeml_runtime.errors import ProjectError
-from edgeml_runtime.progress import ProgressEvent
+from edgeml_export.scheme import Precision
+from edgeml_export.tflite_activations import as_qsvs
+from edgeml_export.tflite_model import SIGNATURE
+from edgeml_runtime.errors import DefectError, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
-    from numpy.typing import NDArray
-
+    from edgeml_export.calibration import Ranges
     from edgeml_export.scheme import QuantScheme
-    from edgeml_runtime.progress import Progress
+    from edgeml_export.tflite_model import TfliteGraph
 
 __all__ = ["quantize_tflite"]
 
-_BLOCK = 16
-
 
 def quantize_tflite(
-    graph: TfliteGraph, inputs: Mapping[str, NDArray[Any]], quant: QuantScheme, progress: Progress, *, step: str
+    graph: TfliteGraph,
+    precision: Precision,
+    quant: QuantScheme | None,
+    ranges: Ranges,
+    float_outputs: Collection[str],
 ) -> bytes:
-    """Quantize everything but the float operators; inputs and outputs keep the contract's dtypes.
-
-    Activation ranges are the true minimum and maximum over the items: the quantizer's default, a moving average, clips.
+    """Quantize everything but the float operators; inputs and outputs stay float.
 
     Args:
         graph: The fp32 graph.
-        inputs: Calibration items of the training split: contract input name → [n, *shape].
-        quant: The scheme.
-        progress: Told about calibration items.
-        step: What to call this in the progress.
+        precision: What to make.
+        quant: The scheme; None for fp16.
+        ranges: Name of an activation → the smallest and largest value it is to express; needed where ``precision`` is
+            static.
+        float_outputs: Names of the tensors whose operators stay float.
 
     Returns:
         The quantizer's file.
 
     Raises:
-        ProjectError: When the quantizer fails.
+        ProjectError: When the quantizer fails, or a range is not finite.
     """
     with quiet():
         from ai_edge_quantizer import quantizer
     try:
         with quiet():
             made = quantizer.Quantizer(graph.content)
-            _set_recipe(made, graph, quant)
-        ranges = _calibrate(made, graph, inputs, progress, step)
-        refuse_unbounded({name: (found["min"], found["max"]) for name, found in ranges.items() if "min" in found})
+            _set_recipe(made, precision, quant, float_outputs)
+        statistics = None
+        if precision.is_static:
+            known = dict(ranges) | {graph.tensors[name]: pixel.range for name, pixel in graph.pixels.items()}
+            wanted = _wanted(made, graph)
+            refuse_unbounded({name: known[name] for name in wanted if name in known})
+            statistics = as_qsvs(known, wanted)
         with quiet():
-            result = made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+            result = made.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     except ProjectError:
         raise
     except Exception as error:  # ai-edge-quantizer raises bare builtins
@@ -63,44 +66,56 @@ def quantize_tflite(
     return bytes(result.quantized_model)
 
 
-def _calibrate(
-    made: Any, graph: TfliteGraph, inputs: Mapping[str, NDArray[Any]], progress: Progress, step: str
-) -> dict[str, Any]:
-    """The range of every tensor over all items."""
+def _wanted(made: Any, graph: TfliteGraph) -> dict[str, Any]:
+    """The activations whose ranges the quantizer needs with its recipe, as its own calibrator finds them."""
     with quiet():
         from ai_edge_quantizer import calibrator
-        from ai_edge_quantizer.utils import qsv_utils
 
-        ranges = calibrator.Calibrator(graph.content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    total = len(next(iter(inputs.values())))
-    for start in range(0, total, _BLOCK):
-        items = [
-            {graph.inputs[name]: np.ascontiguousarray(array[index : index + 1]) for name, array in inputs.items()}
-            for index in range(start, min(total, start + _BLOCK))
-        ]
-        with quiet():
-            # The recipe manager is what the calibrator wants, and the quantizer has no public way to hand it over.
-            ranges.calibrate({SIGNATURE: items}, made._recipe_manager)
-        progress(ProgressEvent(step=step, done=start + len(items), total=total))
+        ranges = calibrator.Calibrator(graph.content, num_threads=1)
+        # The recipe manager is what the calibrator wants, and the quantizer has no public way to hand it over.
+        ranges.calibrate({SIGNATURE: [dict(graph.example)]}, made._recipe_manager)
     found: dict[str, Any] = ranges.get_model_qsvs()
     return found
 
 
-def _set_recipe(made: Any, graph: TfliteGraph, quant: QuantScheme) -> None:
+def _set_recipe(made: Any, precision: Precision, quant: QuantScheme | None, float_outputs: Collection[str]) -> None:
     """Later rules override earlier ones; an operator's scope is the names of its outputs, each followed by ``;``."""
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     names = qtyping.TFLOperationName
     keep = algorithm_manager.AlgorithmName.NO_QUANTIZE
-    granularity = qtyping.QuantGranularity
-    made.add_static_config(
-        ".*",
-        names.ALL_SUPPORTED,
-        activation_num_bits=quant.activation_bits,
-        weight_num_bits=quant.weight_bits,
-        weight_granularity=granularity.CHANNELWISE if quant.per_channel else granularity.TENSORWISE,
-    )
+    if precision is Precision.FP16:
+        _cast_weights(made)
+    elif quant is None:
+        raise DefectError(f"no scheme for {precision.value}")
+    else:
+        kinds = qtyping.QuantGranularity
+        granularity = kinds.CHANNELWISE if quant.per_channel else kinds.TENSORWISE
+        if precision.is_static:
+            made.add_static_config(
+                ".*",
+                names.ALL_SUPPORTED,
+                activation_num_bits=quant.activation_bits,
+                weight_num_bits=quant.weight_bits,
+                weight_granularity=granularity,
+            )
+        else:
+            add = made.add_weight_only_config if precision is Precision.W8 else made.add_dynamic_config
+            add(".*", names.ALL_SUPPORTED, num_bits=quant.weight_bits, granularity=granularity)
     for name in (names.INPUT, names.OUTPUT):
         made.update_quantization_recipe(".*", name, None, keep)
-    for output in sorted(graph.float_outputs):
+    for output in sorted(float_outputs):
         made.update_quantization_recipe(f"^{re.escape(output)};?", names.ALL_SUPPORTED, None, keep)
+
+
+def _cast_weights(made: Any) -> None:
+    """Weights as 16-bit floats, cast back when the model is loaded."""
+    from ai_edge_quantizer import algorithm_manager, qtyping
+    from ai_edge_quantizer.algorithms.nonlinear_quantize import float_casting
+
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    for name in sorted(float_casting.SUPPORTED_WEIGHT_QUANT_OPS):
+        made.update_quantization_recipe(".*", name, config, algorithm_manager.AlgorithmName.FLOAT_CASTING)

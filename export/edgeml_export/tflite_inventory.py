@@ -12,10 +12,10 @@ from edgeml_export.tflite_file import constant, operator_name, read_tflite
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["tflite_inventory"]
+__all__ = ["WEIGHTED_OPERATORS", "tflite_inventory"]
 
 _FLOATS = frozenset({schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64})
-_COMPUTE = frozenset({"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
+WEIGHTED_OPERATORS = frozenset({"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 
 
 def tflite_inventory(content: bytes, front_outputs: Collection[str]) -> Inventory:
@@ -36,10 +36,10 @@ def tflite_inventory(content: bytes, front_outputs: Collection[str]) -> Inventor
         in_front = any(graph.tensors[i].name.decode() in front_outputs for i in operator.outputs)
         for index in operator.inputs:
             readers.setdefault(index, set()).add(in_front)
-        if operator_name(model, operator) not in _COMPUTE:
+        if operator_name(model, operator) not in WEIGHTED_OPERATORS:
             continue
-        types = {graph.tensors[index].type for index in (*operator.inputs[:2], *operator.outputs)}
-        if types == {schema.TensorType.INT8}:
+        # Where an operator computes in float, integer weights are turned back in front of it.
+        if graph.tensors[operator.inputs[1]].type == schema.TensorType.INT8:
             int8 += 1
         elif in_front:
             inside += 1

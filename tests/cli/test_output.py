@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from edgeml_cli.output import json_text
-from edgeml_cli.render import render_bench, render_export, render_prediction, render_training, size_text
+from edgeml_cli.render import render_bench, render_prediction, render_training, size_text
+from edgeml_cli.render_export import render_export, render_layers
 from edgeml_runtime.contract import MetricName
 
 INTERVAL = {"low": 0.9512, "high": 0.9876, "level": 0.95, "method": "Wilson"}
@@ -30,14 +31,66 @@ TRAINING = {
     "resumed_at": None,
 }
 VARIANT = {
-    "id": "onnx-int8",
+    "id": "tflite-int8-dynamic",
     "bytes": 45_678,
     "weight_bytes": 12_345,
-    "metric": {"name": "accuracy", "value": 0.9654},
+    "metric": {"name": "balanced_accuracy", "value": 0.9654},
     "paired_loss": {"drop": 0.0233},
-    "parity_max_abs": 1.2e-6,
+    "worst_slice": {"name": "label=1", "drop": 0.0456},
+    "parity": {"sqnr_db": 31.26},
+    "operators": {"int8": 7, "float_inside": 3, "float_outside": 2},
+    "float_layers": ["network.0", "network.12"],
+    "search": [
+        {"float_layers": [], "validation_loss": {"n": 500, "within": False}},
+        {"float_layers": ["network.0"], "validation_loss": {"n": 500, "within": True}},
+    ],
+    "without_vnni": {"checked": True, "items": 14, "max_abs": 0.1, "tolerance": 0.2},
     "shipped": False,
     "reason": "lost 7 items, 2 allowed",
+}
+UNSCORED = {
+    **VARIANT,
+    "id": "onnx-int8",
+    "metric": None,
+    "paired_loss": None,
+    "worst_slice": None,
+    "parity": {"sqnr_db": None},
+    "float_layers": [],
+    "search": [{"float_layers": [], "validation_loss": {"n": 500, "within": False}}],
+    "without_vnni": {"checked": False, "items": 0, "max_abs": 0.0, "tolerance": 0.2},
+    "shipped": True,
+    "reason": None,
+}
+EXPORT = {
+    "variants": [VARIANT, UNSCORED],
+    "preprocessing": [
+        {"input": "image", "folded": "the value is the quantized input: scale 0.015625", "remaining": []},
+        {"input": "sound", "folded": "nothing", "remaining": ["to", "div"]},
+    ],
+    "notes": ["the input 'x' [1] was matched by its position"],
+    "choice": {
+        "missing": ["onnx-int16x8"],
+        "no_longer_required": ["tflite-fp32"],
+        "dropped_budgets": ["host.latency_ms_p95 of tflite-int8"],
+    },
+    "bundle": None,
+}
+LONG = "network.features.17.conv.2"
+PRECISIONS = {"onnx-fp32": "fp32", "tflite-fp32": "fp32", "tflite-int16x8": "int16x8", "onnx-int8-dynamic": "fp32"}
+LAYER = {
+    "path": LONG,
+    "operator": "conv2d",
+    "macs": 1_234_567,
+    "weight_bytes": {"fp32": 40_000, "fp16": 20_000, "int8": 10_000},
+    "sqnr_db": 34.56,
+    "output_sqnr_db": None,
+    "in_float_scope": False,
+    "precisions": {**PRECISIONS, "onnx-int8-dynamic": "int8-dynamic"},
+}
+LAYERS = {
+    "layers": [{**LAYER, "path": "", "macs": 640, "in_float_scope": True, "precisions": PRECISIONS}, LAYER],
+    "measured_as": "tflite-int16x8",
+    "alike": [["onnx-fp32", "tflite-fp32"], ["tflite-int16x8"], ["onnx-int8-dynamic"]],
 }
 BENCH = {
     "device": "host",
@@ -101,8 +154,40 @@ def drawn(render, report):
         ),
         (
             render_export,
-            {"variants": [VARIANT], "bundle": None},
-            ["0.0233", "no bundle", "45.7 kB", "12.3 kB", "0.9654", "1.2e-06", "lost 7 items"],
+            EXPORT,
+            [
+                "balanced",
+                "0.0233",
+                "0.0456",
+                "31.3",
+                "exact",
+                "no bundle",
+                "45.7 kB",
+                "12.3 kB",
+                "0.9654",
+                "lost 7 items",
+                "7 operators in int8, 3 kept in float",
+                "2 in float though no scope says so",
+                "keeps network.0, network.12 in float (2 tried on 500 validation items)",
+                "as good on an x86 without VNNI (emulated, 14 items)",
+                "apt-get install qemu-user",
+                "scale 0.015625; left before the first layer: nothing",
+                "left before the first layer: to, div",
+                "skipped, because the format lacks it: onnx-int16x8",
+                "not exported this time: tflite-fp32",
+                "host.latency_ms_p95 of tflite-int8",
+                "'x' [1] was matched",
+            ],
+        ),
+        (
+            render_layers,
+            LAYERS,
+            [LONG, "conv2d", "1.23 M", "640", "40.0 kB", "10.0 kB", "34.6", "(34.6)", "–", "int8-dynamic", "int16x8"],
+        ),
+        (
+            render_layers,
+            {"layers": []},
+            ["no layers to explain"],
         ),
         (
             render_bench,
@@ -136,8 +221,24 @@ def drawn(render, report):
 )
 def test_every_figure_is_shown_at_80_columns(render, report, shown):
     text = drawn(render, report)
-    assert [part for part in shown if part not in text] == []
+    words = " ".join(text.split())
+    assert [part for part in shown if part not in text and part not in words] == []
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("check", [None, {"checked": True, "items": 9, "max_abs": 0.3, "tolerance": 0.2}])
+def test_a_variant_that_fails_without_vnni_is_not_praised(check):
+    assert "VNNI" not in drawn(render_export, {**EXPORT, "variants": [{**VARIANT, "without_vnni": check}]})
+
+
+@pytest.mark.parametrize(("width", "tables"), [(54, 3), (70, 2), (120, 1)])
+def test_precisions_are_split_into_tables_that_fit(width, tables):
+    stream = io.StringIO()
+    render_layers(Console(file=stream, width=width), LAYERS)
+    _, _, precisions = stream.getvalue().partition("export.float_scopes")
+    assert precisions.count(LONG) == tables
+    assert precisions.count("int8-dynamic") == 2
+    assert max(len(line.rstrip()) for line in precisions.splitlines()) <= width
 
 
 def test_json_of_what_reports_hold():

@@ -77,31 +77,30 @@ def wav_file(items, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(trained, make_contract, items, wav_file, tmp_path_factory):
-    """The whole export, with what it reported on its way, and what was converted."""
-    from edgeml_export import export as module
+    """The whole export, with what it reported on its way, and what was traced and converted."""
+    from edgeml_export import export, variant_maker
 
-    converted, events = {}, []
-    load = module.load_converter
+    converted, traces, events = {}, [], []
+    load, trace = variant_maker.load_converter, export.trace
 
     def recording_converter(format_):
-        kind = load(format_)
-
-        class Recording(kind):
-            def fp32(self):
-                converted[f"{format_.value}-fp32"] = super().fp32()
-                return converted[f"{format_.value}-fp32"]
-
-            def quantized(self, *args, **named):
-                converted[f"{format_.value}-int8"] = super().quantized(*args, **named)
-                return converted[f"{format_.value}-int8"]
+        class Recording(load(format_)):
+            def convert(self, plan, *args):
+                converted[plan.spec.id] = super().convert(plan, *args)
+                return converted[plan.spec.id]
 
         return Recording
+
+    def recording_trace(*args, **named):
+        traces.append(trace(*args, **named))
+        return traces[-1]
 
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     out = tmp_path_factory.mktemp("export") / "tiny-1.0.0.edgeml"
     contract = make_contract()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_converter", recording_converter)
+        patch.setattr(variant_maker, "load_converter", recording_converter)
+        patch.setattr(export, "trace", recording_trace)
         report = export_bundle(
             trained,
             contract=contract,
@@ -118,44 +117,63 @@ def exported(trained, make_contract, items, wav_file, tmp_path_factory):
         contract=contract,
         events=events,
         converted=converted,
+        traced=traces[0],
         model=trained,
         state_before=before,
     )
 
 
 @pytest.fixture
-def replay(exported, monkeypatch):
+def occupied(tmp_path):
+    """A path at which a bundle lies already, and a check that it still does, alone."""
+    path = tmp_path / "there" / "tiny.edgeml"
+    path.parent.mkdir()
+    path.write_bytes(b"the bundle of yesterday")
+
+    def assert_untouched():
+        assert path.read_bytes() == b"the bundle of yesterday"
+        assert [other.name for other in path.parent.iterdir()] == [path.name]
+
+    return SimpleNamespace(path=path, assert_untouched=assert_untouched)
+
+
+@pytest.fixture
+def no_emulator(monkeypatch):
+    """A machine on which nothing can be run as if without VNNI, which takes seconds."""
+    from edgeml_export import vnni_check
+
+    monkeypatch.setattr(vnni_check, "emulator", lambda: None)
+
+
+@pytest.fixture
+def replay(exported, no_emulator, monkeypatch):
     """Export again from what was converted before, so that only what follows conversion is done; takes replacements."""
-    from edgeml_export import export as module
+    from edgeml_export import export, variant_maker
 
     def install(**replacements):
         known = exported.converted | {name.replace("_", "-"): value for name, value in replacements.items()}
 
         def load(format_):
-            return lambda prepared, program: SimpleNamespace(
-                fp32=lambda: known[f"{format_.value}-fp32"],
-                quantized=lambda *args, **named: known[f"{format_.value}-int8"],
-            )
+            return lambda prepared, traced: SimpleNamespace(convert=lambda plan, *args: known[plan.spec.id])
 
-        monkeypatch.setattr(module, "load_converter", load)
-        monkeypatch.setattr(module, "trace", lambda prepared: None)
+        monkeypatch.setattr(variant_maker, "load_converter", load)
+        monkeypatch.setattr(export, "trace", lambda prepared, **named: exported.traced)
 
     return install
 
 
 @pytest.fixture
-def run_export(exported, items, wav_file):
-    """Call export_bundle as the session's export did, with other arguments where given."""
+def run_export(trained, make_contract, items, wav_file):
+    """Call export_bundle as the session's export does, with other arguments where given."""
 
     def run(out, **changes):
         arguments = {
-            "contract": exported.contract,
+            "contract": make_contract(),
             "calibration": items.train,
             "test": items.test,
             "golden_files": {7: str(wav_file)},
             "card": "# tiny\n",
         } | changes
-        model = arguments.pop("fused", exported.model)
-        return export_bundle(model, out=out, **arguments)
+        return export_bundle(arguments.pop("fused", trained), out=out, **arguments)
 
     return run

@@ -19,37 +19,44 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import edgeml_export
-from edgeml_export import Parity
-from edgeml_export.calibration import refuse_unbounded
+from edgeml_export.calibration import calibrate, refuse_unbounded
 from edgeml_export.golden_cases import choose_items, tolerances
+from edgeml_export.onnx_activations import activation_names, onnx_activations
 from edgeml_export.onnx_compact import compact_onnx
-from edgeml_export.onnx_int8 import quantize_onnx
+from edgeml_export.onnx_int8 import quantize_onnx, quantize_onnx_dynamic
 from edgeml_export.onnx_model import IR_VERSION, OPSET, OnnxGraph
 from edgeml_export.parity import measure_parity
 from edgeml_export.prepared import Positional
 from edgeml_export.quiet import quiet
 from edgeml_export.reference import default_features, reference_histograms
-from edgeml_export.scheme import KNOWN_VARIANTS, scheme_of
+from edgeml_export.scheme import KNOWN_VARIANTS, Precision, plan_variant
 from edgeml_export.scopes import ModuleScopes, within
 from edgeml_export.tflite_file import read_tflite, write_tflite
 from edgeml_export.trial import fault
-from edgeml_runtime.contract import Statistic
+from edgeml_runtime.contract import CalibrationMethod, Statistic
 from edgeml_runtime.errors import ProjectError, StorageError
-from edgeml_runtime.progress import silent
 
 
 def test_public_names():
     assert sorted(edgeml_export.__all__) == [
         "CalibrationMethod",
+        "ExportOptions",
         "ExportReport",
+        "Folding",
+        "HostileResult",
         "Inventory",
         "KNOWN_VARIANTS",
+        "LayerLoss",
         "OperatorCount",
         "Parity",
         "Precision",
         "QuantScheme",
+        "SearchStep",
+        "ValidationLoss",
+        "VariantPlan",
         "VariantReport",
         "VariantSpec",
+        "VnniCheck",
         "export_bundle",
     ]
     assert all(hasattr(edgeml_export, name) for name in edgeml_export.__all__)
@@ -65,7 +72,7 @@ def test_importing_export_imports_no_converter():
 
 def test_u8s8_products_cannot_saturate():
     """Two products of an activation and a weight, added in int16 as AVX2 does without VNNI."""
-    scheme = scheme_of(KNOWN_VARIANTS["onnx-int8"])
+    scheme = ONNX_INT8
     largest_weight = 2 ** (scheme.weight_bits - 1)
     assert not scheme.activation_signed
     assert 2 * (2**scheme.activation_bits - 1) * largest_weight <= np.iinfo(np.int16).max
@@ -159,13 +166,13 @@ def test_tolerance_of_scores_follows_from_that_of_logits(make_contract):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 5, (200, 4)).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    allowed = tolerances(make_contract(), {"logits": logits, "scores": scores}, quantized=True)
+    allowed = tolerances(make_contract(), {"logits": logits, "scores": scores}, Precision.INT8)
     assert allowed["logits"] == pytest.approx(4 * np.ptp(logits) / 255)
     moved = logits + rng.choice([-1, 1], logits.shape) * allowed["logits"]
     other = np.exp(moved) / np.exp(moved).sum(axis=1, keepdims=True)
     assert np.abs(other - scores).max() <= allowed["scores"]
     assert np.abs(other - scores).max() > 0.8 * allowed["scores"], "the bound is tight"
-    exact = tolerances(make_contract(), {"logits": logits, "scores": scores}, quantized=False)
+    exact = tolerances(make_contract(), {"logits": logits, "scores": scores}, Precision.FP32)
     assert exact["logits"] == pytest.approx(1e-3 * logits.std())
 
 
@@ -186,12 +193,15 @@ def test_parity_of_a_constant_output():
 
 @pytest.mark.parametrize(("share", "shipped"), [(0.9e-4, True), (1.1e-4, False)])
 def test_fp32_must_match_pytorch(exported, share, shipped):
-    loss = exported.report.variants[0].paired_loss
-    parity = Parity(output="logits", items=9, max_abs=share, mean_abs=0, reference_std=1, argmax_agreement=1)
-    reason = fault(KNOWN_VARIANTS["onnx-fp32"], exported.contract, parity, replace(loss, within=True))
-    assert (reason is None) is shipped
-    assert fault(KNOWN_VARIANTS["onnx-int8"], exported.contract, parity, replace(loss, within=True)) is None
-    assert fault(KNOWN_VARIANTS["onnx-int8"], exported.contract, parity, replace(loss, within=False)) is not None
+    reports = {report.id: report for report in exported.report.variants}
+    good = reports["onnx-fp32"]
+    report = replace(good, parity=replace(good.parity, max_abs=share, reference_std=1))
+    hostile = {"logits": np.zeros((6, 4), np.float32)}
+    assert (fault(report, exported.contract, hostile) is None) is shipped
+    assert fault(replace(report, quantized=True), exported.contract, hostile) is None
+    lossy = replace(report, quantized=True, paired_loss=replace(good.paired_loss, within=False))
+    assert "of accuracy against fp32" in fault(lossy, exported.contract, hostile)
+    assert "NaN or infinite" in fault(good, exported.contract, {"logits": np.full((6, 4), np.nan)})
 
 
 def test_default_histograms(make_contract, items):
@@ -320,30 +330,35 @@ def product():
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
-    graph = OnnxGraph(model=model, float_nodes=frozenset(), front_nodes=frozenset())
+    graph = OnnxGraph(model=model, paths={}, after=frozenset(), pixels={})
     return graph, np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-ONNX_INT8 = scheme_of(KNOWN_VARIANTS["onnx-int8"])
+ONNX_INT8 = plan_variant(KNOWN_VARIANTS["onnx-int8"], calibration=CalibrationMethod.MIN_MAX).scheme
+
+
+def ranges_of(graph, x):
+    source = onnx_activations(graph.model, activation_names(graph.model), {"x": x})
+    return calibrate(lambda: source, CalibrationMethod.MIN_MAX, items=len(x))
 
 
 def test_onnx_quantization_refuses_infinity(product):
     graph, x = product
-    quantized = quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+    quantized = quantize_onnx(graph, ranges_of(graph, x), ONNX_INT8, ())
     assert [node.op_type for node in quantized.graph.node].count("DequantizeLinear") >= 2
     x[2, 1] = np.inf
     with pytest.raises(ProjectError, match="NaN or infinite"):
-        quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+        quantize_onnx(graph, ranges_of(graph, x), ONNX_INT8, ())
 
 
 def test_full_temporary_folder_is_named(product, tmp_path, monkeypatch):
-    graph, x = product
+    graph, _ = product
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
         with pytest.raises(StorageError, match=f"{tmp_path}: temporary files cannot be written"):
-            quantize_onnx(graph, {"x": x}, ONNX_INT8, silent, step="calibrate")
+            quantize_onnx_dynamic(graph, ONNX_INT8, ())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []

@@ -6,13 +6,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import edgeml_export
-from edgeml_evaluate import score_predictions
+from edgeml_evaluate import LabelledData, score_predictions
+from edgeml_export.choice import choose_variants
+from edgeml_export.export import ExportOptions
+from edgeml_export.prepared import prepare
+from edgeml_export.scheme import variant_spec
+from edgeml_export.tracing import trace
+from edgeml_export.variant_maker import VariantMaker
 from edgeml_runtime.errors import ProjectError, StorageError
 from edgeml_train import Project, export_project, load_run, train_project
 from edgeml_train.checkpoint import ResumeFolder
@@ -303,6 +310,8 @@ def test_export_reads_training_items_only_for_calibration(trained, monkeypatch, 
     chosen = {row.tobytes() for row in seen["calibration"].inputs["x"]}
     assert chosen == rows - other
     assert np.array_equal(seen["test"].inputs["x"], splits.test.inputs["x"])
+    assert np.array_equal(seen["validation"].inputs["x"], splits.validation.inputs["x"])
+    assert seen["contract"] is trained[0].contract
     assert seen["out"] == tmp_path / "tiny-1.0.0.edgeml"
     card = seen["card"]
     assert "by machine: H, I" in card
@@ -310,6 +319,45 @@ def test_export_reads_training_items_only_for_calibration(trained, monkeypatch, 
     assert "machine=H" in card
     assert trained[1].run_id not in card
     assert str(trained[0].folder) not in card
+
+
+def test_another_contract_and_options_reach_the_export(trained, tmp_path):
+    project, _ = trained
+    contract = choose_variants(project.contract, precisions=("auto",)).contract
+    export = export_project(project, out=tmp_path, contract=contract, options=ExportOptions(search=True, explain=True))
+    int8, fp32 = export.variants
+    assert (int8.id, fp32.id) == ("onnx-int8", "onnx-fp32")
+    assert [step.loss.overall.n for step in int8.search] == [60] * len(int8.search)
+    assert [layer.path for layer in export.export.layers] == ["network.0", "network.4"]
+    assert "onnx-int8_accuracy" in runs(project.folder)[0].metrics
+
+
+def test_neither_calibration_nor_search_reads_the_test_split(trained):
+    """What they make stays the same whatever the test items are."""
+    run = load_run(trained[0])
+    rules = replace(run.project.contract.export, max_metric_drop=0.0, max_metric_drop_items=0)
+    contract = replace(run.project.contract, export=rules)
+    calibration = calibration_items(run.splits.train, 100, seed=0)
+    test = run.splits.test
+    others = LabelledData(
+        inputs={"x": -test.inputs["x"]},
+        targets=(test.targets + 1) % 3,
+        attributes=test.attributes,
+    )
+    made = []
+    for items in (test, others):
+        prepared = prepare(run.fused, contract, calibration, items, run.splits.validation)
+        maker = VariantMaker(
+            prepared,
+            trace(prepared),
+            calibration=calibration,
+            validation=run.splits.validation,
+            progress=lambda event: None,
+        )
+        made.append(maker.make(variant_spec("onnx-int8"), search=True))
+    assert made[0].converted.content == made[1].converted.content
+    assert made[0].search == made[1].search
+    assert {step.loss.overall.n for step in made[0].search} == {60}
 
 
 def test_calibration_items_are_a_choice_that_repeats(project):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeml_evaluate.data import LabelledData
+    from edgeml_export.export import ExportOptions
+    from edgeml_runtime.contract import Contract
     from edgeml_train.callbacks import Epoch
     from edgeml_train.project import Project
     from edgeml_train.task import Splits
@@ -73,14 +75,26 @@ def train_project(project: Project, *, progress: Progress = silent) -> TrainRepo
 
 
 def export_project(
-    project: Project, *, run_id: str | None = None, out: Path | None = None, progress: Progress = silent
+    project: Project,
+    *,
+    run_id: str | None = None,
+    out: Path | None = None,
+    contract: Contract | None = None,
+    options: ExportOptions | None = None,
+    progress: Progress = silent,
 ) -> ProjectExport:
     """Export a run of a project to a verified bundle.
+
+    Ranges of activations come from items of the training split, the precision search judges by the validation split,
+    and nothing but the final score reads the test split.
 
     Args:
         project: The opened project.
         run_id: Which run; None for the latest that finished.
         out: The bundle's path, or a folder for it; None for ``NAME-VERSION.edgeml`` in the working directory.
+        contract: The project's contract with other variants, see :func:`edgeml_export.choice.choose_variants`; None for
+            the contract as it stands.
+        options: How to export; the defaults of :class:`edgeml_export.export.ExportOptions` when left out.
         progress: Told about every step.
 
     Returns:
@@ -92,7 +106,7 @@ def export_project(
     from edgeml_export import export_bundle
 
     run = load_run(project, run_id, progress=progress)
-    contract = project.contract
+    contract = contract or project.contract
     target = out or Path.cwd()
     if target.is_dir():
         target = target / f"{contract.name}-{contract.version}.edgeml"
@@ -104,6 +118,8 @@ def export_project(
             contract=contract,
             calibration=calibration_items(run.splits.train, contract.export.calibration_items, settings.seed),
             test=run.splits.test,
+            validation=run.splits.validation,
+            options=options,
             out=target.resolve(),
             golden_files={index: str(path) for index, path in run.splits.files.items()},
             card=_card(run, score),

@@ -1,0 +1,56 @@
+"""Float constants as int8 with scales: those of a float front end, such as a DFT, in a quarter of the bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeml_export.parity import sqnr_db
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MIN_ELEMENTS", "SmallConstant", "small_constant"]
+
+MIN_ELEMENTS = 256
+"""Smaller constants save less than the operators that turn them back take."""
+
+_MAX = 127
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallConstant:
+    """A constant as symmetric int8.
+
+    Attributes:
+        values: int8, its shape; times ``scale`` it is the constant, rounded.
+        scale: float32, one along every axis but ``axis``.
+        axis: The axis whose positions have scales of their own.
+    """
+
+    values: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    axis: int
+
+
+def small_constant(values: NDArray[np.float32]) -> SmallConstant:
+    """Round to symmetric int8 along the axis that loses least: round(x / s), s = max |x| / 127 over the other axes.
+
+    Args:
+        values: At least one dimension.
+
+    Returns:
+        The constant; positions that hold zeros alone get the scale 1.
+    """
+    candidates = [_rounded(values, axis) for axis in range(values.ndim)]
+    return max(candidates, key=lambda item: sqnr_db(values, item.values * item.scale))
+
+
+def _rounded(values: NDArray[np.float32], axis: int) -> SmallConstant:
+    others = tuple(index for index in range(values.ndim) if index != axis)
+    largest = np.abs(values).max(axis=others, keepdims=True).astype(np.float64)
+    scale = np.where(largest > 0, largest / _MAX, 1.0).astype(np.float32)
+    integers = np.clip(np.rint(values / scale), -_MAX, _MAX).astype(np.int8)
+    return SmallConstant(values=integers, scale=scale, axis=axis)
