@@ -103,7 +103,7 @@ def one_node(tmp_path_factory):
     """Name → path of a bundle with a model of one node in both formats."""
     paths = {}
     for name, model in ONE_NODE.items():
-        variants = [_variant(model, model_format) for model_format in ModelFormat]
+        variants = [_variant(model, model_format) for model_format in BACKENDS]
         members = {v.file: (MODELS / f"{model.file}.{v.format.value}").read_bytes() for v in variants}
         paths[name] = tmp_path_factory.mktemp("one-node") / "one-node-1.0.0.edgeml"
         write_bundle(paths[name], contract=_contract(model), variants=variants, members=members)

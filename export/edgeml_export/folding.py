@@ -16,7 +16,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgeml_export.first_layer import first_layer
-from edgeml_export.input_chain import input_chain, inputs_of, is_arithmetic, is_layout, only_reader, operator_name
+from edgeml_export.input_chain import input_chain, inputs_of, is_arithmetic, is_layout, operator_name
 from edgeml_export.layers import WEIGHTED_OPERATORS
 from edgeml_export.rewriting import Remainder, rewrite
 from edgeml_runtime.errors import DefectError
@@ -164,21 +164,23 @@ def finish(module: GraphModule) -> None:
 
 
 def remaining_operators(module: GraphModule, source: Node) -> tuple[str, ...]:
-    """ATen names of the operators that touch every value of an input, in order, while there is one way to go.
+    """ATen names of the operators that compute with the values of an input before a layer does, in order.
 
     Args:
         module: The traced model.
         source: One of its inputs.
 
     Returns:
-        Those before the first layer; changes of layout are left out.
+        The names; changes of layout are left out.
     """
-    chain = input_chain(module, source)
-    nodes, reader = list(chain.nodes), chain.reader
-    while reader is not None and operator_name(reader) not in WEIGHTED_OPERATORS:
-        nodes.append(reader)
-        reader = only_reader(reader)
-    return tuple(operator_name(node) for node in nodes if operator_name(node) and not is_layout(node))
+    reached, names = {source}, []
+    for node in module.graph.nodes:
+        name = operator_name(node)
+        if name not in WEIGHTED_OPERATORS and name != "sym_size" and not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+            if name and not is_layout(node):
+                names.append(name)
+    return tuple(names)
 
 
 def _unlifted(program: ExportedProgram) -> GraphModule:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edgeml_evaluate import (
     LabelledData,
-    PairedLoss,
     SliceLoss,
     decide,
     decision_output,
@@ -231,7 +230,7 @@ def fault(report: VariantReport, contract: Contract, hostile: Outputs) -> str | 
         _parity_fault(report.parity, contract) if not report.quantized else None,
         _hostile_fault(report.hostile),
         unbounded(hostile),
-        _loss_fault(report.paired_loss, contract),
+        _loss_fault(report, contract),
         _slice_fault(report.slice_losses, contract),
         report.without_vnni.fault if report.without_vnni else None,
     )
@@ -255,13 +254,15 @@ def _hostile_fault(results: tuple[HostileResult, ...]) -> str | None:
     return f"for the hostile input {bad[0].case!r} it is off by {bad[0].max_abs:.2e}, {bad[0].allowed:.2e} is allowed"
 
 
-def _loss_fault(loss: PairedLoss, contract: Contract) -> str | None:
+def _loss_fault(report: VariantReport, contract: Contract) -> str | None:
+    loss = report.paired_loss
     if loss.within:
         return None
+    hint = "" if report.search else "; edgeml export --precision auto keeps the layers in float that lose most"
     return (
         f"loses {loss.drop:.4f} of {contract.metric.primary.value} against fp32 on the {loss.n} test items "
         f"({loss.lost} lost, {loss.gained} gained); {loss.allowed_drop:.4f} is allowed by export.max_metric_drop and "
-        "export.max_metric_drop_items; edgeml export --precision auto keeps the layers in float that lose most"
+        f"export.max_metric_drop_items{hint}"
     )
 
 
