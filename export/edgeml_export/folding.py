@@ -243,4 +243,4 @@ def _shorten(module: GraphModule, chain: InputChain) -> str:
         return "nothing"
     rewrite(module, chain, Remainder.WHOLE)
     after = remaining_operators(module, chain.source)
-    return f"{', '.join(before)} written as {', '.join(after)}" if len(after) < len(before) else "nothing"
+    return f"{', '.join(before)} written as {', '.join(after) or 'nothing'}" if len(after) < len(before) else "nothing"

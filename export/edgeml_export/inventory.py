@@ -10,12 +10,13 @@ __all__ = ["Inventory", "OperatorCount"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorCount:
-    """Convolutions and matrix products of a variant.
+    """Convolutions and matrix products of a variant; a recurrent layer that is one operator counts as one.
 
     Attributes:
         int8: Computed in int8.
         float_inside: Computed in float inside the declared float scopes.
-        float_outside: Computed in float elsewhere; none in a static int8 variant.
+        float_outside: Computed in float elsewhere. A static int8 variant has only those for which the runtime has no
+            int8 kernel: in ONNX Runtime transposed convolutions and recurrent layers.
     """
 
     int8: int

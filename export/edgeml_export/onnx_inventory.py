@@ -32,7 +32,20 @@ _INT8_OPERATORS = frozenset(
         "DynamicQuantizeMatMul",
     }
 )
-_FLOAT_OPERATORS = frozenset({"Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+_FLOAT_OPERATORS = frozenset(
+    {
+        "Conv",
+        "ConvTranspose",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "GRU",
+        "Gemm",
+        "LSTM",
+        "MatMul",
+        "RNN",
+    }
+)
 
 
 def onnx_inventory(model: ModelProto, front_nodes: Collection[str]) -> Inventory:

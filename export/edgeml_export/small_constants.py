@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeml_export.parity import sqnr_db
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,7 +34,10 @@ class SmallConstant:
 
 
 def small_constant(values: NDArray[np.float32]) -> SmallConstant:
-    """Round to symmetric int8 along the axis that loses least: round(x / s), s = max |x| / 127 over the other axes.
+    """Round to symmetric int8: round(x / s), s = max |x| / 127 over all axes but one.
+
+    That one is the axis with the finest steps on average, by geometric mean: what follows a spectrum's constants is a
+    logarithm, to which small rows matter as much as large ones.
 
     Args:
         values: At least one dimension.
@@ -45,7 +46,7 @@ def small_constant(values: NDArray[np.float32]) -> SmallConstant:
         The constant; positions that hold zeros alone get the scale 1.
     """
     candidates = [_rounded(values, axis) for axis in range(values.ndim)]
-    return max(candidates, key=lambda item: sqnr_db(values, item.values * item.scale))
+    return min(candidates, key=lambda item: float(np.log(item.scale).mean()))
 
 
 def _rounded(values: NDArray[np.float32], axis: int) -> SmallConstant:

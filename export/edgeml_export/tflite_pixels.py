@@ -58,11 +58,11 @@ def attach_pixels(
 
 
 def _quantize(model: Any, index: int) -> Any:
-    """The operator that quantizes an input, where it is the only one that reads it."""
-    readers = [item for item in model.subgraphs[0].operators if index in list(item.inputs)]
-    if len(readers) == 1 and operator_name(model, readers[0]) == "QUANTIZE":
-        return readers[0]
-    return None
+    """The operator that quantizes an input, where nothing else has a use for the input."""
+    graph = model.subgraphs[0]
+    readers = [item for item in graph.operators if index in list(item.inputs)]
+    is_alone = len(readers) == 1 and index not in list(graph.outputs)
+    return readers[0] if is_alone and operator_name(model, readers[0]) == "QUANTIZE" else None
 
 
 def _set_input(model: Any, position: int, index: int) -> None:
@@ -80,7 +80,10 @@ def _take_quantized(model: Any, position: int, quantize: Any, pixel: PixelQuanti
     tensor = graph.tensors[quantize.outputs[0]]
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
     if abs(scale - pixel.scale) > _ROUNDING * pixel.scale or zero_point != pixel.zero_point - _HALF:
-        raise DefectError(f"expected pixels of scale {pixel.scale}, zero point {pixel.zero_point}, found {scale}")
+        raise DefectError(
+            f"export: expected an input quantized with scale {pixel.scale:.9g} and zero point "
+            f"{pixel.zero_point - _HALF}, as its pixels are, found {scale:.9g} and {zero_point}"
+        )
     _set_input(model, position, int(quantize.outputs[0]))
     graph.operators.remove(quantize)
 
