@@ -24,7 +24,7 @@ class Affine:
     """``scale · x + offset`` for every element of a tensor.
 
     Attributes:
-        scale: float64, as many dimensions as the tensor, each of its size or 1.
+        scale: float64, as many dimensions as the tensor, each of its size, or 1 where it is the same along it.
         offset: The same.
     """
 
@@ -40,11 +40,6 @@ class Affine:
         """
         ones = torch.ones([1] * rank, dtype=torch.float64)
         return cls(scale=ones, offset=torch.zeros_like(ones))
-
-    @property
-    def is_uniform(self) -> bool:
-        """Whether every element is mapped alike."""
-        return all(bool((part == part.reshape(-1)[0]).all()) for part in (self.scale, self.offset))
 
     @property
     def elements(self) -> int:
@@ -64,7 +59,7 @@ class Affine:
             The value, or None where the map is not uniform or sends no value to zero.
         """
         scale, offset = (float(part.reshape(-1)[0]) for part in (self.scale, self.offset))
-        if not self.is_uniform or scale == 0:
+        if self.elements > 2 or scale == 0:
             return None
         zero = -offset / scale
         return float(round(zero)) if abs(zero - round(zero)) <= _ROUNDING * max(1.0, abs(zero)) else zero
@@ -76,7 +71,7 @@ class Affine:
             factor: float64, broadcastable to the tensor without adding dimensions.
         """
         factor = self._aligned(factor)
-        return Affine(scale=self.scale * factor, offset=self.offset * factor)
+        return Affine(scale=_collapsed(self.scale * factor), offset=_collapsed(self.offset * factor))
 
     def plus(self, term: Tensor) -> Affine:
         """Followed by an addition.
@@ -84,7 +79,7 @@ class Affine:
         Args:
             term: float64, broadcastable to the tensor without adding dimensions.
         """
-        return Affine(scale=self.scale, offset=self.offset + self._aligned(term))
+        return Affine(scale=self.scale, offset=_collapsed(self.offset + self._aligned(term)))
 
     def moved(self, shape: Sequence[int], move: Callable[[Tensor], Tensor]) -> Affine:
         """Followed by a change of layout.

@@ -76,37 +76,27 @@ class ModuleScopes:
                 )
         return cls(labels=labels, float_scopes=tuple(float_scopes))
 
-    def paths(self, name: str) -> frozenset[str]:
-        """The modules that a tensor's name may stand for.
+    def ordered_paths(self, name: str) -> list[str]:
+        """The modules that a tensor's name may stand for, in the order of the name.
 
         Args:
             name: Name of a tensor as litert-torch writes it; several chains, each ended by ``;``, where operators were
                 fused.
 
         Returns:
-            Dotted paths: none where the name says nothing, several where the chain fits several modules.
+            Dotted paths, some perhaps more than once: none where the name says nothing, several where a chain fits
+            several modules.
         """
-        return frozenset(self.ordered_paths(name))
-
-    def ordered_paths(self, name: str) -> list[str]:
-        """The modules that a tensor's name may stand for, in the order of the name.
-
-        Args:
-            name: As for :meth:`paths`.
-
-        Returns:
-            Dotted paths, some perhaps more than once.
-        """
-        chains = [part.strip() for part in name.split(";")]
-        return [
-            path for chain in chains if chain and not _COUNTER.match(chain) for path in self._fitting(chain.split("/"))
-        ]
+        return [path for fitting in self._chains(name) for path in fitting]
 
     def is_float(self, name: str) -> bool | None:
         """Whether a tensor's name lies in a float scope.
 
+        The name of a fused operator lists what was fused, the operator that computes at the end; before it stand
+        activations, and constants that modules share.
+
         Args:
-            name: Name of a tensor as litert-torch writes it.
+            name: Name of a tensor as for :meth:`ordered_paths`.
 
         Returns:
             True or False, or None where the name says nothing.
@@ -114,13 +104,19 @@ class ModuleScopes:
         Raises:
             ProjectError: When the name fits modules inside and outside of the float scopes.
         """
-        answers = {within(path, self.float_scopes): path for path in sorted(self.paths(name))}
+        last = next((fitting for fitting in reversed(self._chains(name)) if fitting), [])
+        answers = {within(path, self.float_scopes): path for path in sorted(last)}
         if len(answers) == 2:
             raise ProjectError(
                 f"export.float_scopes: cannot tell whether an operator belongs to {answers[True]!r}, which stays "
                 f"float, or to {answers[False]!r}, which does not; give one of them another attribute name or class"
             )
         return next(iter(answers), None)
+
+    def _chains(self, name: str) -> list[list[str]]:
+        """For each chain of a name the modules that it fits."""
+        chains = [part.strip() for part in name.split(";")]
+        return [self._fitting(chain.split("/")) for chain in chains if chain and not _COUNTER.match(chain)]
 
     def _fitting(self, chain: Sequence[str]) -> list[str]:
         return [path for path, label in self.labels.items() if label == chain[-1] and self._links(path, chain[1:-1])]
