@@ -47,8 +47,8 @@ class OnnxConverter:
         graph = self._folded if plan.spec.precision is Precision.FP32 else self._graph
         front = graph.within(scopes)
         model = self._model(plan, front | graph.after, calibration, progress)
-        if plan.small_front:
-            model = store_constants_int8(model, graph.within(self._prepared.contract.export.float_scopes))
+        if plan.small_layers:
+            model = store_constants_int8(model, graph.called_in(plan.small_layers))
         choice = choose_opset(self._prepared.contract)
         model = convert_opset(model, choice)
         inventory = onnx_inventory(model, front)

@@ -20,7 +20,7 @@ from edgeml_runtime.errors import DefectError
 from edgeml_runtime.manifest import ModelFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from torch import Tensor
     from torch.export import ExportedProgram
@@ -81,6 +81,15 @@ class OnnxGraph:
             for name in node.input:
                 readers.setdefault(name, []).append(node.name)
         return frozenset(names)
+
+    def called_in(self, modules: Collection[str]) -> frozenset[str]:
+        """Names of the nodes that modules call themselves, not the modules inside them.
+
+        Args:
+            modules: Dotted module paths.
+        """
+        # The last entry is the operator's own name.
+        return frozenset(name for name, paths in self.paths.items() if len(paths) > 1 and paths[-2] in modules)
 
 
 def convert_onnx(prepared: Prepared, traced: Traced, graph: ModelGraph) -> OnnxGraph:

@@ -83,7 +83,7 @@ class VariantPlan:
         scheme: What becomes integers, and how; None where nothing does.
         calibration: How ranges of activations are found.
         float_layers: Dotted module paths that stay float beside the contract's float scopes.
-        small_front: Whether large constants inside the float scopes are stored as int8; computing with them is float.
+        small_layers: Paths of layers inside the float scopes whose constants are stored as int8; they compute in float.
         dynamic_batch: Whether the batch dimension stays open.
     """
 
@@ -91,7 +91,7 @@ class VariantPlan:
     scheme: QuantScheme | None
     calibration: CalibrationMethod = CalibrationMethod.MIN_MAX
     float_layers: tuple[str, ...] = ()
-    small_front: bool = False
+    small_layers: tuple[str, ...] = ()
     dynamic_batch: bool = False
 
 

@@ -59,8 +59,9 @@ class TfliteConverter:
         if precision is not Precision.FP32:
             ranges = self._calibrated(plan, calibration, progress) if precision.is_static else {}
             content = quantize_tflite(graph, precision, plan.scheme, ranges, front | graph.after)
-        if plan.small_front:
-            content = store_constants_int8(content, graph.front)
+        if plan.small_layers:
+            small = {output for output, path in graph.layers.items() if path in plan.small_layers}
+            content = store_constants_int8(content, small)
         inventory = tflite_inventory(content, front)
         content, encodings = attach_pixels(content, graph.pixels, graph.input_positions)
         return Converted(

@@ -13,7 +13,7 @@ from edgeml_export.scheme import Precision, plan_variant
 from edgeml_export.scopes import within
 from edgeml_export.search import SearchStep, ValidationLoss, search_precision
 from edgeml_export.sensitivity import LayerLoss, measure_sensitivity
-from edgeml_export.small_front import front_fits
+from edgeml_export.small_front import small_layers
 from edgeml_export.trial import validation_loss
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.progress import Progress, ProgressEvent
@@ -144,15 +144,15 @@ class VariantMaker:
             float_layers=float_layers,
             dynamic_batch=self._traced.dynamic_batch,
         )
-        return plan if plan.scheme is None else replace(plan, small_front=self._small_front(plan.scheme))
+        return plan if plan.scheme is None else replace(plan, small_layers=self._small_layers(plan.scheme))
 
-    def _small_front(self, scheme: QuantScheme) -> bool:
-        """Whether the constants inside the contract's float scopes are stored as int8 in a variant of a scheme."""
+    def _small_layers(self, scheme: QuantScheme) -> tuple[str, ...]:
+        """Layers inside the contract's float scopes whose constants are stored as int8 in a variant of a scheme."""
         scopes = self._prepared.contract.export.float_scopes
         if not any(within(layer.path, scopes) for layer in self._traced.layers):
-            return False
+            return ()
         stored = replace(scheme, weight_bits=8, activation_bits=None)
-        return front_fits(self._losses(stored, in_float_scope=True), self._losses(scheme, in_float_scope=False))
+        return small_layers(self._losses(stored, in_float_scope=True), self._losses(scheme, in_float_scope=False))
 
     def _convert(self, plan: VariantPlan) -> Converted:
         spec, step = plan.spec, f"convert {plan.spec.id}"

@@ -14,16 +14,16 @@ from edgeml_evaluate import LabelledData
 from edgeml_export import LayerLoss, export_bundle
 from edgeml_export.parity import sqnr_db
 from edgeml_export.small_constants import small_constant
-from edgeml_export.small_front import front_fits
+from edgeml_export.small_front import small_layers
 from edgeml_export.tflite_file import operator_name, read_tflite
 from edgeml_runtime.contract_parse import parse_contract
 
 BINS, FRAME = 33, 64
 
 
-def loss(output_sqnr_db, parameters=2000):
+def loss(output_sqnr_db, parameters=2000, path="p"):
     return LayerLoss(
-        path="p",
+        path=path,
         operator="linear",
         macs=1,
         parameters=parameters,
@@ -37,20 +37,23 @@ def loss(output_sqnr_db, parameters=2000):
 
 
 @pytest.mark.parametrize(
-    ("front", "layers", "fits"),
+    ("front", "layers", "chosen"),
     [
-        ([loss(50)], [loss(40)], True),  # exactly a tenth of the noise power
-        ([loss(49.9)], [loss(40)], False),
-        ([loss(53), loss(53)], [loss(40)], False),  # noise of two adds up: 49.99 dB
-        ([loss(49.9)], [loss(40), loss(40)], True),
-        ([loss(float("inf"))], [], True),
-        ([loss(60)], [], False),  # nothing else is rounded
-        ([loss(90, parameters=1023)], [loss(10)], False),  # too small to be worth it
-        ([], [loss(10)], False),
+        ([loss(50.01)], [loss(40)], ("p",)),  # just below a tenth of the noise power
+        ([loss(49.9)], [loss(40)], ()),
+        ([loss(53.1, path="a"), loss(53.1, path="b")], [loss(40)], ("a", "b")),  # noise of two adds up: 50.1 dB
+        ([loss(52, path="a"), loss(52, path="b")], [loss(40)], ("a",)),  # the second one has no room
+        ([loss(60, path="dft", parameters=9000), loss(45, path="noisy")], [loss(40)], ("dft",)),
+        ([loss(51, path="b"), loss(51.5, path="a", parameters=9000)], [loss(40)], ("a",)),  # most bytes for the noise
+        ([loss(49.9)], [loss(40), loss(40)], ("p",)),
+        ([loss(float("inf"))], [], ("p",)),
+        ([loss(60)], [], ()),  # nothing else is rounded
+        ([loss(90, parameters=1023)], [loss(10)], ()),  # too small to be worth it
+        ([], [loss(10)], ()),
     ],
 )
-def test_the_front_end_may_add_a_tenth_of_the_noise(front, layers, fits):
-    assert front_fits(front, layers) is fits
+def test_the_front_end_may_add_a_tenth_of_the_noise(front, layers, chosen):
+    assert small_layers(front, layers) == chosen
 
 
 def test_a_constant_is_rounded_along_the_axis_with_the_finest_steps():
@@ -145,7 +148,7 @@ def test_what_the_decision_says_is_what_is_stored(members, tiny, monkeypatch, tm
     """The same export with the decision turned round: the constants stay float."""
     from edgeml_export import variant_maker
 
-    monkeypatch.setattr(variant_maker, "front_fits", lambda front, layers: False)
+    monkeypatch.setattr(variant_maker, "small_layers", lambda front, layers: ())
     report, _ = members
     data = tiny.contract_data()
     data["inputs"][0] |= {"shape": [512]}
