@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_runtime.contract import Contract
     from edgeml_runtime.manifest import Variant
 
     Array = NDArray[Any]
@@ -159,14 +160,17 @@ def export_bare(entry: ZooEntry, form: ModelFormat, out: Path) -> Path:
     rules = replace(entry.contract.export, variants=variants, required=variants)
     contract = replace(entry.contract, inputs=(values,), export=rules)
     layout = nn.Identity() if form is ModelFormat.ONNX else ChannelsFirst()
-    splits = []
-    for seed in (1, 2):
-        items = entry.items(ITEMS, seed)
-        splits.append(LabelledData(inputs={"values": bare_values(items.inputs["image"], form)}, targets=items.targets))
-    return exported(FusedModel(contract, layout, entry.bare()).eval(), contract, *splits, out)
+    calibration, test = (bare_items(entry, form, seed) for seed in (1, 2))
+    return exported(FusedModel(contract, layout, entry.bare()).eval(), contract, calibration, test, out)
 
 
-def exported(fused: FusedModel, contract: Any, calibration: LabelledData, test: LabelledData, out: Path) -> Path:
+def bare_items(entry: ZooEntry, form: ModelFormat, seed: int) -> LabelledData:
+    """Items of the zoo as the bare network takes them."""
+    items = entry.items(ITEMS, seed)
+    return LabelledData(inputs={"values": bare_values(items.inputs["image"], form)}, targets=items.targets)
+
+
+def exported(fused: FusedModel, contract: Contract, calibration: LabelledData, test: LabelledData, out: Path) -> Path:
     """Export, and refuse to go on without every variant."""
     report = export_bundle(fused, contract=contract, calibration=calibration, test=test, out=out)
     if not report.ok:
@@ -252,7 +256,7 @@ def onnxruntime_call(content: bytes, source: str, names: list[str], values: Arra
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     feeds = {source: values}
-    return lambda: session.run(names, feeds)  # type: ignore[no-any-return]
+    return lambda: session.run(names, feeds)
 
 
 def litert_call(content: bytes, names: list[str], values: Array) -> Call:

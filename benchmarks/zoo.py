@@ -147,7 +147,7 @@ def _built(name: str) -> FusedModel:
     features.fit(raw)
     randomise(network, seed=_SEED)
     with torch.no_grad():
-        batches = [features(part) for part in torch.from_numpy(raw).split(_BATCH)]
+        batches = [features(part) for part in torch.split(torch.from_numpy(raw), _BATCH)]
     settle(network, batches)
     if isinstance(network, nn.Sequential):
         aim(network, batches, torch.from_numpy(scenes))

@@ -86,6 +86,8 @@ def aim(network: nn.Sequential, batches: Sequence[Tensor], scenes: Tensor) -> No
         scenes: [items], the scene of each, from 0.
     """
     *body, head = network
+    if not isinstance(head, nn.Linear):
+        raise TypeError(f"expected a network that ends in a linear layer, found {type(head).__name__}")
     with torch.no_grad():
         pooled = torch.cat([nn.Sequential(*body)(batch) for batch in batches]).double()
         used = min(head.out_features, int(scenes.max()) + 1)
@@ -97,4 +99,4 @@ def aim(network: nn.Sequential, batches: Sequence[Tensor], scenes: Tensor) -> No
         head.weight[:used] = solved.T.float()
         head.bias.fill_(-1.0)
         head.bias[:used] = wanted.mean(dim=0).float()
-        head.bias -= head.weight @ pooled.mean(dim=0).float()
+        head.bias.sub_(head.weight @ pooled.mean(dim=0).float())

@@ -13,6 +13,7 @@ from edgeml_export.fold_norms import fold_batch_norms
 from edgeml_export.fold_weights import fold_affine
 from edgeml_export.folding import cut_pixels
 from edgeml_export.layers import find_layers
+from edgeml_export.pooling import write_global_pools
 from edgeml_export.quiet import quiet
 from edgeml_export.steadiness import refuse_random_operators
 from edgeml_runtime.errors import ProjectError
@@ -73,6 +74,7 @@ def trace(prepared: Prepared, *, dynamic_batch: bool = False) -> Traced:
     with quiet():
         graph = cut_pixels(program, prepared.input_names, prepared.example)
         fold_batch_norms(graph.module)
+        write_global_pools(graph.module)
         return Traced(
             program=program,
             graph=graph,
