@@ -182,6 +182,7 @@ def _scored(tried: UnscoredReport, trial: ForeignTrial, contract: Contract, test
         parity=tried.parity,
         hostile=tried.hostile,
         float_layers=(),
+        small_layers=(),
         search=(),
         without_vnni=tried.without_vnni,
         required=True,

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportReport", "VariantReport"]
 
-# Bytes per weight that lie between those of int8 with scales and those of float32.
-_STORED_SMALL = 2.5
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantReport:
@@ -42,6 +39,7 @@ class VariantReport:
         parity: How far its outputs lie from PyTorch's.
         hostile: The same for every hostile input.
         float_layers: Dotted paths of layers that stay float beside the contract's float scopes.
+        small_layers: Paths of layers inside the float scopes whose constants are stored as int8.
         search: The attempts of the precision search that chose them; empty where there was none.
         without_vnni: Its answers on an x86 without VNNI; None where that does not concern it.
         required: Whether there is no bundle without it.
@@ -59,6 +57,7 @@ class VariantReport:
     parity: Parity
     hostile: tuple[HostileResult, ...]
     float_layers: tuple[str, ...]
+    small_layers: tuple[str, ...]
     search: tuple[SearchStep, ...]
     without_vnni: VnniCheck | None
     required: bool
@@ -133,6 +132,7 @@ class VariantReport:
             "parity_max_abs": self.parity_max_abs,
             "hostile": [result.to_dict() for result in self.hostile],
             "float_layers": list(self.float_layers),
+            "small_layers": list(self.small_layers),
             "search": [step.to_dict() for step in self.search],
             "without_vnni": None if self.without_vnni is None else self.without_vnni.to_dict(),
             "required": self.required,
@@ -185,8 +185,6 @@ class ExportReport:
     def precision_of(self, variant: VariantReport, layer: LayerLoss) -> Precision:
         """In which precision a variant stores and computes a layer, as it was made.
 
-        Layers in float scopes compute in float; int8 weights there are told by the bytes that the file has for them.
-
         Args:
             variant: One of ``variants``.
             layer: One of ``layers``.
@@ -195,8 +193,7 @@ class ExportReport:
             return Precision.FP32
         if not layer.in_float_scope:
             return variant_spec(variant.id).precision
-        front = sum(item.parameters for item in self.layers if item.in_float_scope)
-        return Precision.W8 if variant.inventory.front_end_bytes < _STORED_SMALL * front else Precision.FP32
+        return Precision.W8 if layer.path in variant.small_layers else Precision.FP32
 
     @property
     def alike(self) -> tuple[tuple[VariantReport, ...], ...]:

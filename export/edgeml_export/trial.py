@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from edgeml_evaluate import (
     score_predictions,
     slice_losses,
 )
-from edgeml_export.hostile import hostile_inputs, judge_hostile, unbounded
+from edgeml_export.hostile import BOUND, hostile_inputs, judge_hostile, unbounded
 from edgeml_export.parity import measure_parity
 from edgeml_export.report import VariantReport
 from edgeml_export.search import ValidationLoss
@@ -128,6 +129,7 @@ def run_trial(
         parity=measure_parity(name, reference.test[name], outputs[name]),
         hostile=judged,
         float_layers=plan.float_layers,
+        small_layers=plan.small_layers,
         search=search,
         without_vnni=check_without_vnni(
             plan,
@@ -228,8 +230,8 @@ def fault(report: VariantReport, contract: Contract, hostile: Outputs) -> str | 
     """
     reasons = (
         _parity_fault(report.parity, contract) if not report.quantized else None,
-        _hostile_fault(report.hostile),
         unbounded(hostile),
+        _hostile_fault(report.hostile),
         _loss_fault(report, contract),
         _slice_fault(report.slice_losses, contract),
         report.without_vnni.fault if report.without_vnni else None,
@@ -251,6 +253,11 @@ def _hostile_fault(results: tuple[HostileResult, ...]) -> str | None:
     bad = [result for result in results if not result.within]
     if not bad:
         return None
+    if math.isnan(bad[0].max_abs):
+        return (
+            f"PyTorch's own output is NaN or infinite for the hostile input {bad[0].case!r}, which the contract's "
+            f"ranges allow; {BOUND}"
+        )
     return f"for the hostile input {bad[0].case!r} it is off by {bad[0].max_abs:.2e}, {bad[0].allowed:.2e} is allowed"
 
 

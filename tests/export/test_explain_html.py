@@ -75,6 +75,7 @@ def variant(name, **changes):
             HostileResult(case=case, max_abs=0.25, allowed=None, same_decision=True) for case in HOSTILE_CASES
         ),
         "float_layers": (),
+        "small_layers": (),
         "search": (),
         "without_vnni": None,
         "required": False,
@@ -190,11 +191,11 @@ def test_precisions_stand_once_for_variants_that_agree(tree):
     assert cost[1][6:9] == ["4.8 kB", "2.4 kB", "1.2 kB"]
 
 
-@pytest.mark.parametrize(("stored_bytes", "precision"), [(4 * 1200 + 64, "fp32"), (1200 + 160, "w8")])
-def test_a_front_end_of_int8_weights_is_told_by_its_bytes(report, stored_bytes, precision):
-    first = report.variants[0]
-    small = replace(first, inventory=replace(first.inventory, front_end_bytes=stored_bytes))
-    values = replace(report, variants=(small,)).to_dict()
+@pytest.mark.parametrize(("small_layers", "precision"), [((), "fp32"), (("features.mel",), "w8"), (("features",), "fp32")])
+def test_a_layer_of_a_float_scope_whose_constants_are_int8_says_so(report, small_layers, precision):
+    first = replace(report.variants[0], small_layers=small_layers)
+    values = replace(report, variants=(first,)).to_dict()
+    assert values["layers"][0]["path"] == "features.mel"
     assert values["layers"][0]["precisions"] == {"tflite-int8": precision}
     assert values["layers"][3]["precisions"] == {"tflite-int8": "int8"}
 
