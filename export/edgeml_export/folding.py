@@ -16,7 +16,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgeml_export.first_layer import first_layer
-from edgeml_export.input_chain import input_chain, inputs_of, is_arithmetic, is_layout, operator_name
+from edgeml_export.input_chain import input_chain, inputs_of, is_layout, operator_name
 from edgeml_export.layers import WEIGHTED_OPERATORS
 from edgeml_export.rewriting import Remainder, rewrite
 from edgeml_runtime.errors import DefectError
@@ -239,7 +239,7 @@ def _pixel_obstacle(chain: InputChain, zero: float | None, layer: FirstLayer | N
 def _shorten(module: GraphModule, chain: InputChain) -> str:
     """Write the chain's map in as few operators as it can be; returns what was done."""
     before = remaining_operators(module, chain.source)
-    if not any(map(is_arithmetic, chain.nodes)) or chain.end.meta["val"].dtype != torch.float32:
+    if not chain.nodes or chain.end.meta["val"].dtype != torch.float32:
         return "nothing"
     rewrite(module, chain, Remainder.WHOLE)
     after = remaining_operators(module, chain.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from edgeml_runtime.contract import Contract
     from edgeml_runtime.tensors import InputSpec
 
-__all__ = ["HOSTILE_CASES", "HostileResult", "hostile_inputs", "judge_hostile", "unbounded"]
+__all__ = ["BOUND", "HOSTILE_CASES", "HostileResult", "hostile_inputs", "judge_hostile", "unbounded"]
 
 HOSTILE_CASES = ("zero", "lowest", "full scale", "impulse", "noise", "alternating")
 """Names of the cases, in the order of the items that :func:`hostile_inputs` gives."""
+
+BOUND = "bound what the model divides by or takes the logarithm or root of, or narrow the range in edgeml.toml"
+"""What to do about outputs that are no numbers."""
 
 _SEED = 20
 
@@ -29,7 +33,8 @@ class HostileResult:
 
     Attributes:
         case: Name of the case.
-        max_abs: Largest absolute difference of the deciding output from PyTorch's, in its unit.
+        max_abs: Largest absolute difference of the deciding output from PyTorch's, in its unit; NaN where one of the
+            two is NaN or infinite.
         allowed: What it may be; None where only NaN and infinity are refused, as int8 saturates.
         same_decision: Whether the largest element is the same; None for outputs of one element.
     """
@@ -45,10 +50,10 @@ class HostileResult:
         return self.allowed is None or self.max_abs <= self.allowed
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """JSON values; a difference that is no number is null."""
         return {
             "case": self.case,
-            "max_abs": self.max_abs,
+            "max_abs": self.max_abs if math.isfinite(self.max_abs) else None,
             "allowed": self.allowed,
             "same_decision": self.same_decision,
         }
@@ -82,7 +87,9 @@ def _case(spec: InputSpec, case: str) -> NDArray[Any]:
     elif case == "alternating":
         values.reshape(-1)[0::2], values.reshape(-1)[1::2] = low, high
     if dtype.kind in "iu":
-        values = np.clip(np.rint(values), np.ceil(low), np.floor(high))
+        # The largest int64 is no float64, and what is next to it is one too large.
+        largest = np.nextafter(float(np.iinfo(dtype).max) + 1, 0)
+        values = np.clip(np.rint(values), np.ceil(low), min(np.floor(high), largest))
     return values.astype(dtype)
 
 
@@ -102,11 +109,12 @@ def judge_hostile(
     """
     results = []
     for case, expected, given in zip(HOSTILE_CASES, reference, found, strict=True):
-        span = max(1.0, float(np.abs(expected).max()))
+        comparable = bool(np.isfinite(expected).all() and np.isfinite(given).all())
+        span = max(1.0, float(np.abs(expected).max())) if comparable else 1.0
         results.append(
             HostileResult(
                 case=case,
-                max_abs=float(np.abs(expected.astype(np.float64) - given).max()),
+                max_abs=float(np.abs(expected.astype(np.float64) - given).max()) if comparable else math.nan,
                 allowed=None if tolerance is None else tolerance * span,
                 same_decision=bool(expected.argmax() == given.argmax()) if expected.size > 1 else None,
             )
@@ -126,5 +134,8 @@ def unbounded(outputs: Mapping[str, NDArray[Any]]) -> str | None:
     for name, values in outputs.items():
         for case, item in zip(HOSTILE_CASES, values, strict=True):
             if not np.isfinite(item).all():
-                return f"output {name!r} is NaN or infinite for the hostile input {case!r}"
+                return (
+                    f"output {name!r} is NaN or infinite for the hostile input {case!r}, which the contract's ranges "
+                    f"allow; {BOUND}"
+                )
     return None

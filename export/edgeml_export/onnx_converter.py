@@ -17,7 +17,7 @@ from edgeml_export.onnx_pixels import attach_pixels
 from edgeml_export.onnx_weights import store_constants_int8, store_weights_fp16, store_weights_int8
 from edgeml_export.opset import choose_opset, convert_opset
 from edgeml_export.scheme import Precision
-from edgeml_runtime.errors import DefectError
+from edgeml_runtime.errors import DefectError, ProjectError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,6 +43,12 @@ class OnnxConverter:
 
     def convert(self, plan: VariantPlan, calibration: LabelledData, progress: Progress) -> Converted:
         """See :meth:`edgeml_export.converters.Converter.convert`."""
+        if plan.dynamic_batch and plan.spec.precision is Precision.INT8_DYNAMIC:
+            raise ProjectError(
+                "with an open batch dimension, activations are quantized by the range of the whole batch: an item's "
+                "answer would depend on the others, and differ from what was evaluated; take onnx-int8 or onnx-w8, or "
+                "export without --dynamic-batch"
+            )
         scopes = (*self._prepared.contract.export.float_scopes, *plan.float_layers)
         graph = self._folded if plan.spec.precision is Precision.FP32 else self._graph
         front = graph.within(scopes)

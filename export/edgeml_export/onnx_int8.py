@@ -15,6 +15,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.onnx_activations import as_tensors_data
 from edgeml_export.onnx_compact import drop_unused
+from edgeml_export.onnx_float_layers import keep_float
 from edgeml_export.onnx_model import IR_VERSION
 from edgeml_export.onnx_pixels import attach_pixels, detach_layout, quantized_pixels
 from edgeml_export.quiet import quiet
@@ -83,6 +84,7 @@ def quantize_onnx(graph: OnnxGraph, ranges: Ranges, quant: QuantScheme, float_no
     _hand_on_sums(model, graph)
     for item in detached:
         quantized_pixels(model, item, graph.pixels[item.name])
+    keep_float(model, float_nodes)
     return _tidy(model)
 
 

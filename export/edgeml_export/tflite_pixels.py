@@ -26,6 +26,8 @@ __all__ = ["attach_pixels"]
 _HALF = 128
 # A scale that the quantizer computed from the ends of the pixels' range comes back within float32's rounding.
 _ROUNDING = 1e-6
+# Changes of layout → their version for 8 bits (tensorflow/lite/tools/versioning/op_version.cc).
+_LAYOUT_VERSIONS = {"TRANSPOSE": 2, "RESHAPE": 1}
 
 
 def attach_pixels(
@@ -44,25 +46,32 @@ def attach_pixels(
     if not pixels:
         return content, {}
     model = read_tflite(content)
-    graph = model.subgraphs[0]
     encodings = {}
     for name, pixel in pixels.items():
-        index = int(graph.inputs[positions[name]])
-        quantize = _quantize(model, index)
-        if quantize is not None and graph.tensors[quantize.outputs[0]].type == schema.TensorType.INT8:
-            _take_quantized(model, positions[name], quantize, pixel)
+        position = positions[name]
+        way = _way_to_int8(model, int(model.subgraphs[0].inputs[position]))
+        if way:
+            _take_quantized(model, position, way, pixel)
             encodings[name] = InputEncoding.OFFSET_BINARY
         else:
-            _dequantize(model, positions[name], index, pixel)
+            _dequantize(model, position, pixel)
     return write_tflite(model), encodings
 
 
-def _quantize(model: Any, index: int) -> Any:
-    """The operator that quantizes an input, where nothing else has a use for the input."""
+def _way_to_int8(model: Any, index: int) -> list[Any]:
+    """The changes of layout and the operator behind them that make an input int8; empty where it has another use."""
     graph = model.subgraphs[0]
-    readers = [item for item in graph.operators if index in list(item.inputs)]
-    is_alone = len(readers) == 1 and index not in list(graph.outputs)
-    return readers[0] if is_alone and operator_name(model, readers[0]) == "QUANTIZE" else None
+    way: list[Any] = []
+    while index not in list(graph.outputs):
+        readers = [item for item in graph.operators if index in list(item.inputs)]
+        name = operator_name(model, readers[0]) if len(readers) == 1 else ""
+        if name not in (*_LAYOUT_VERSIONS, "QUANTIZE"):
+            break
+        way.append(readers[0])
+        index = int(readers[0].outputs[0])
+        if name == "QUANTIZE":
+            return way if graph.tensors[index].type == schema.TensorType.INT8 else []
+    return []
 
 
 def _set_input(model: Any, position: int, index: int) -> None:
@@ -75,27 +84,47 @@ def _set_input(model: Any, position: int, index: int) -> None:
             entry.tensorIndex = index
 
 
-def _take_quantized(model: Any, position: int, quantize: Any, pixel: PixelQuantization) -> None:
+def _take_quantized(model: Any, position: int, way: list[Any], pixel: PixelQuantization) -> None:
+    """Let an input be int8, and move it as such; what rounds it then has nothing left to do, or rounds it once more."""
     graph = model.subgraphs[0]
-    tensor = graph.tensors[quantize.outputs[0]]
-    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-    if abs(scale - pixel.scale) > _ROUNDING * pixel.scale or zero_point != pixel.zero_point - _HALF:
+    *moves, quantize = way
+    result = int(quantize.outputs[0])
+    found = graph.tensors[result].quantization
+    scale, zero_point = float(found.scale[0]), int(found.zeroPoint[0])
+    is_pixel = abs(scale - pixel.scale) <= _ROUNDING * pixel.scale and zero_point == pixel.zero_point - _HALF
+    if not is_pixel and not moves:
         raise DefectError(
             f"export: expected an input quantized with scale {pixel.scale:.9g} and zero point "
             f"{pixel.zero_point - _HALF}, as its pixels are, found {scale:.9g} and {zero_point}"
         )
-    _set_input(model, position, int(quantize.outputs[0]))
-    graph.operators.remove(quantize)
+    if is_pixel:
+        graph.operators.remove(quantize)
+        if moves:
+            moves[-1].outputs = [result]
+        else:
+            _set_input(model, position, result)
+    for index in {int(graph.inputs[position]), *(int(move.outputs[0]) for move in moves)} - {result}:
+        graph.tensors[index].type = schema.TensorType.INT8
+        graph.tensors[index].quantization = _parameters(pixel.scale, pixel.zero_point - _HALF)
+    for move in moves:
+        code = model.operatorCodes[move.opcodeIndex]
+        code.version = max(code.version, _LAYOUT_VERSIONS[operator_name(model, move)])
 
 
-def _dequantize(model: Any, position: int, index: int, pixel: PixelQuantization) -> None:
+def _dequantize(model: Any, position: int, pixel: PixelQuantization) -> None:
     graph = model.subgraphs[0]
+    index = int(graph.inputs[position])
     tensor = schema.TensorT()
     tensor.name, tensor.type, tensor.shape = f"pixels_{position}", schema.TensorType.UINT8, graph.tensors[index].shape
     tensor.buffer, tensor.hasRank = 0, True
-    tensor.quantization = schema.QuantizationParametersT()
-    tensor.quantization.scale = np.array([pixel.scale], np.float32)
-    tensor.quantization.zeroPoint = np.array([pixel.zero_point], np.int64)
+    tensor.quantization = _parameters(pixel.scale, pixel.zero_point)
     graph.tensors.append(tensor)
     graph.operators.insert(0, dequantize_operator(model, len(graph.tensors) - 1, index))
     _set_input(model, position, len(graph.tensors) - 1)
+
+
+def _parameters(scale: float, zero_point: int) -> Any:
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = np.array([scale], np.float32)
+    parameters.zeroPoint = np.array([zero_point], np.int64)
+    return parameters
