@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeml_export.parity import measure_parity
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,12 +37,18 @@ class HostileResult:
         case: Name of the case.
         max_abs: Largest absolute difference of the deciding output from PyTorch's, in its unit; NaN where one of the
             two is NaN or infinite.
-        allowed: What it may be; None where only NaN and infinity are refused, as int8 saturates.
+        mean_abs: Mean absolute difference, in its unit; None where there is no number.
+        cosine: Cosine of the angle between the two; None where one is zero or no number.
+        sqnr_db: Signal-to-quantization-noise ratio in decibels; None where they are equal or no number.
+        allowed: What ``max_abs`` may be; None where only NaN and infinity are refused, as int8 saturates.
         same_decision: Whether the largest element is the same; None for outputs of one element.
     """
 
     case: str
     max_abs: float
+    mean_abs: float | None
+    cosine: float | None
+    sqnr_db: float | None
     allowed: float | None
     same_decision: bool | None
 
@@ -54,6 +62,9 @@ class HostileResult:
         return {
             "case": self.case,
             "max_abs": self.max_abs if math.isfinite(self.max_abs) else None,
+            "mean_abs": self.mean_abs,
+            "cosine": self.cosine,
+            "sqnr_db": self.sqnr_db,
             "allowed": self.allowed,
             "same_decision": self.same_decision,
         }
@@ -111,10 +122,14 @@ def judge_hostile(
     for case, expected, given in zip(HOSTILE_CASES, reference, found, strict=True):
         comparable = bool(np.isfinite(expected).all() and np.isfinite(given).all())
         span = max(1.0, float(np.abs(expected).max())) if comparable else 1.0
+        parity = measure_parity(case, expected[None], given[None]) if comparable else None
         results.append(
             HostileResult(
                 case=case,
-                max_abs=float(np.abs(expected.astype(np.float64) - given).max()) if comparable else math.nan,
+                max_abs=math.nan if parity is None else parity.max_abs,
+                mean_abs=None if parity is None else parity.mean_abs,
+                cosine=None if parity is None else parity.cosine,
+                sqnr_db=None if parity is None else parity.sqnr_db,
                 allowed=None if tolerance is None else tolerance * span,
                 same_decision=bool(expected.argmax() == given.argmax()) if expected.size > 1 else None,
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import onnx
+
 from edgeml_export.calibration import calibrate
 from edgeml_export.converters import Converted
 from edgeml_export.onnx_activations import activation_names, onnx_activations
@@ -59,6 +61,7 @@ class OnnxConverter:
         model = convert_opset(model, choice)
         inventory = onnx_inventory(model, front)
         describe_onnx(model, self._prepared.contract)
+        onnx.checker.check_model(model, full_check=True)
         return Converted(
             content=compact_onnx(model),
             inventory=inventory,

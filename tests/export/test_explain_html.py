@@ -72,7 +72,10 @@ def variant(name, **changes):
             argmax_agreement=0.995,
         ),
         "hostile": tuple(
-            HostileResult(case=case, max_abs=0.25, allowed=None, same_decision=True) for case in HOSTILE_CASES
+            HostileResult(
+                case=case, max_abs=0.25, mean_abs=0.1, cosine=1.0, sqnr_db=30.0, allowed=None, same_decision=True
+            )
+            for case in HOSTILE_CASES
         ),
         "float_layers": (),
         "small_layers": (),
@@ -191,7 +194,9 @@ def test_precisions_stand_once_for_variants_that_agree(tree):
     assert cost[1][6:9] == ["4.8 kB", "2.4 kB", "1.2 kB"]
 
 
-@pytest.mark.parametrize(("small_layers", "precision"), [((), "fp32"), (("features.mel",), "w8"), (("features",), "fp32")])
+@pytest.mark.parametrize(
+    ("small_layers", "precision"), [((), "fp32"), (("features.mel",), "w8"), (("features",), "fp32")]
+)
 def test_a_layer_of_a_float_scope_whose_constants_are_int8_says_so(report, small_layers, precision):
     first = replace(report.variants[0], small_layers=small_layers)
     values = replace(report, variants=(first,)).to_dict()
