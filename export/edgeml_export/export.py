@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeml_export.bundling import write_trials
-from edgeml_export.hostile import hostile_inputs
+from edgeml_export.hostile import HOSTILE_CASES, hostile_inputs
 from edgeml_export.prepared import prepare, refuse_unbounded_outputs, run_eager
 from edgeml_export.report import ExportReport
 from edgeml_export.scheme import variant_spec
@@ -150,7 +150,7 @@ def _try_all(
     layers = maker.sensitivity(quantized) if options.explain and quantized is not None else ()
     reference = Reference(
         test=run_eager(prepared, test.inputs, progress, step="score PyTorch"),
-        hostile=run_eager(prepared, hostile_inputs(contract)),
+        hostile=run_eager(prepared, hostile_inputs(contract), step=f"hostile inputs: {', '.join(HOSTILE_CASES)}"),
     )
     refuse_unbounded_outputs(reference.test, "test")
     trials = [

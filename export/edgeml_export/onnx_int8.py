@@ -53,6 +53,7 @@ def quantize_onnx(graph: OnnxGraph, ranges: Ranges, quant: QuantScheme, float_no
     """
     refuse_unbounded({name: ranges[name] for name in _quantized_tensors(graph, float_nodes) if name in ranges})
     core = _copy(graph.model)
+    kept = {*float_nodes, *_awkward(core)}
     detached = [detach_layout(core, name) for name in graph.pixels]
     overrides = {
         item.values: [
@@ -74,7 +75,7 @@ def quantize_onnx(graph: OnnxGraph, ranges: Ranges, quant: QuantScheme, float_no
             QuantType.QInt8 if quant.activation_signed else QuantType.QUInt8,
             as_tensors_data({**ranges, **{item.values: graph.pixels[item.name].range for item in detached}}),
             [],
-            sorted(float_nodes),
+            sorted(kept),
             sorted({*QLinearOpsRegistry, *QDQRegistry}),
             options,
         )
@@ -84,8 +85,9 @@ def quantize_onnx(graph: OnnxGraph, ranges: Ranges, quant: QuantScheme, float_no
     _hand_on_sums(model, graph)
     for item in detached:
         quantized_pixels(model, item, graph.pixels[item.name])
-    keep_float(model, float_nodes)
-    return _tidy(model)
+    keep_float(model, kept)
+    with _translated():
+        return _tidy(model)
 
 
 def quantize_onnx_dynamic(graph: OnnxGraph, quant: QuantScheme, float_nodes: Collection[str]) -> ModelProto:
@@ -118,8 +120,7 @@ def quantize_onnx_dynamic(graph: OnnxGraph, quant: QuantScheme, float_nodes: Col
             nodes_to_exclude=sorted(float_nodes),
             extra_options={"WeightSymmetric": True},
         )
-        model = onnx.load(path)
-    return _tidy(model)
+        return _tidy(onnx.load(path))
 
 
 @contextmanager
@@ -131,7 +132,11 @@ def _translated() -> Iterator[None]:
     except (OSError, ProjectError):
         raise
     except Exception as error:
-        raise ProjectError(f"quantization failed: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise ProjectError(
+            f"quantization failed: {type(error).__name__}: {text:.200}; name the module with the operator in "
+            "export.float_scopes in edgeml.toml, or take the variant out of export.variants"
+        ) from error
 
 
 def _copy(model: ModelProto) -> ModelProto:
@@ -153,6 +158,23 @@ def _quantized_tensors(graph: OnnxGraph, float_nodes: Collection[str]) -> set[st
     """Tensors at nodes that are quantized."""
     nodes = [node for node in graph.model.graph.node if node.name not in float_nodes]
     return {name for node in nodes for name in (*node.input, *node.output)}
+
+
+def _awkward(model: ModelProto) -> set[str]:
+    """Nodes that are better left float.
+
+    Divisions and what computes their divisors, because small ones are rounded to zero; transposed convolutions in
+    groups, whose bias the quantizer takes for one of a single group.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    divisors = {node.input[1] for node in model.graph.node if node.op_type == "Div"} - constants
+    return {
+        node.name
+        for node in model.graph.node
+        if (node.op_type == "Div" and node.input[1] in divisors)
+        or divisors.intersection(node.output)
+        or (node.op_type == "ConvTranspose" and any(item.name == "group" and item.i > 1 for item in node.attribute))
+    }
 
 
 def _hand_on_sums(model: ModelProto, graph: OnnxGraph) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def _refuse_company(model: nn.Module, items: Sequence[tuple[Tensor, ...]], alone: _Record) -> None:
+def _refuse_company(model: nn.Module, items: Sequence[tuple[Tensor, ...]], first: _Record) -> None:
     """Refuse a model whose answer for an item depends on the others; one that takes a single item only passes."""
     together = tuple(torch.cat(tensors) for tensors in zip(*items, strict=True))
     try:
@@ -184,21 +185,26 @@ def _refuse_company(model: nn.Module, items: Sequence[tuple[Tensor, ...]], alone
     outputs = (tensor for call in record.calls[-1:] for tensor in call.outputs)
     if any(tensor.ndim == 0 or len(tensor) != len(items) for tensor in outputs):
         return
-    differing = _first_difference(alone, record, _alike)
-    if differing is not None and not _all(_alike, alone.calls[-1].outputs, record.calls[-1].outputs):
-        raise ProjectError(
-            f"export: {_named(differing)} gives another output for an item when other items are in the batch"
-            f"{_mode(model, differing)}, and on a device every item is alone; take statistics over the batch out of "
-            "forward, such as x.sum() or x.max() without a dimension, or batch normalisation with training=True or "
-            "track_running_stats=False"
-        )
+    for index, item in enumerate(items):
+        alone = _Record.of(model, item) if index else first
+        alike = partial(_alike, index=index)
+        differing = _first_difference(alone, record, alike)
+        if differing is not None and not _all(alike, alone.calls[-1].outputs, record.calls[-1].outputs):
+            raise ProjectError(
+                f"export: {_named(differing)} gives another output for an item when other items are in the batch"
+                f"{_mode(model, differing)}, and on a device every item is alone; take what is done to the batch as a "
+                "whole out of forward, such as x.sum() or x.max() without a dimension, or batch normalisation with "
+                "training=True or track_running_stats=False"
+            )
 
 
-def _alike(alone: Tensor, together: Tensor) -> bool:
-    """Whether the first item of a batch is, but for rounding, what it is alone; True where there is no such item."""
+def _alike(alone: Tensor, together: Tensor, *, index: int) -> bool:
+    """Whether an item of a batch is, but for rounding, what it is alone; True where there is no such item."""
     if alone.ndim == 0 or together.ndim == 0 or len(alone) != 1 or alone.shape[1:] != together.shape[1:]:
         return True
-    ours, theirs = alone[0].double().numpy(), together[0].double().numpy()
+    if index >= len(together):
+        return True
+    ours, theirs = alone[0].double().numpy(), together[index].double().numpy()
     scale = max(1.0, float(np.abs(ours[np.isfinite(ours)]).max(initial=0.0)))
     return bool(np.allclose(ours, theirs, rtol=0, atol=_ROUNDING * scale, equal_nan=True))
 

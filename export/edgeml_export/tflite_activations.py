@@ -87,8 +87,8 @@ def as_qsvs(ranges: Ranges, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str
 
 
 def _qsv(name: str, entry: Mapping[str, Any], ranges: Ranges) -> dict[str, NDArray[Any]]:
-    if entry["min"].dtype.kind in "iu":
-        return dict(entry)  # indices: listed, but never quantized
+    if entry["min"].dtype.kind in "biu":
+        return dict(entry)  # conditions and indices: listed, but never quantized
     if name not in ranges:
         raise DefectError(f"expected a range for every activation that is to be quantized, found none for {name!r}")
     low, high = ranges[name]

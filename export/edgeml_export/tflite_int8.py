@@ -9,6 +9,7 @@ from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.quiet import quiet
 from edgeml_export.scheme import Precision
 from edgeml_export.tflite_activations import as_qsvs
+from edgeml_export.tflite_file import operator_name, read_tflite, write_tflite
 from edgeml_export.tflite_model import SIGNATURE
 from edgeml_runtime.errors import DefectError, ProjectError
 
@@ -62,8 +63,25 @@ def quantize_tflite(
     except ProjectError:
         raise
     except Exception as error:  # ai-edge-quantizer raises bare builtins
-        raise ProjectError(f"quantization failed: {type(error).__name__}: {error}") from error
-    return bytes(result.quantized_model)
+        raise ProjectError(
+            f"quantization failed: {type(error).__name__}: {error}; name the module with the operator in "
+            "export.float_scopes in edgeml.toml, or take the variant out of export.variants"
+        ) from error
+    content = bytes(result.quantized_model)
+    return _with_general_scales(content) if precision is Precision.INT16X8 else content
+
+
+def _with_general_scales(content: bytes) -> bytes:
+    """Say of sums of 16-bit integers that their scales are no powers of two.
+
+    Where three scales happen to be near powers of two, as those of a range from −1 to 1 are, LiteRT takes another way
+    that demands more of them, and fails (tensorflow/lite/kernels/add.cc and sub.cc, ``pot_scale_int16``).
+    """
+    model = read_tflite(content)
+    for operator in model.subgraphs[0].operators:
+        if operator_name(model, operator) in ("ADD", "SUB") and operator.builtinOptions is not None:
+            operator.builtinOptions.potScaleInt16 = False
+    return write_tflite(model)
 
 
 def _wanted(made: Any, graph: TfliteGraph) -> dict[str, Any]:
@@ -104,6 +122,9 @@ def _set_recipe(made: Any, precision: Precision, quant: QuantScheme | None, floa
             add(".*", names.ALL_SUPPORTED, num_bits=quant.weight_bits, granularity=granularity)
     for name in (names.INPUT, names.OUTPUT):
         made.update_quantization_recipe(".*", name, None, keep)
+    if precision.is_static:
+        # LiteRT refuses to divide by an integer that stands for zero, which a small divisor is rounded to.
+        made.update_quantization_recipe(".*", names.DIV, None, keep)
     for output in sorted(float_outputs):
         made.update_quantization_recipe(f"^{re.escape(output)};?", names.ALL_SUPPORTED, None, keep)
 

@@ -175,6 +175,10 @@ UNSTEADY = {
         lambda m: broken(m, with_batch_statistics),
         "module 'network.1' gives another output for an item when other items are in the batch",
     ),
+    "what is done to the first item alone": (
+        ending_in(Layer(lambda x: x.index_put((torch.tensor([0]), torch.tensor([1])), torch.tensor(5.0)))),
+        "module 'network.10' gives another output for an item when other items are in the batch",
+    ),
     "a sum over the batch": (
         ending_in(Layer(lambda x: x / x.abs().sum())),
         "module 'network.10' gives another output for an item when .*without a dimension",
@@ -301,10 +305,11 @@ class Multiplying(nn.Module):
 
 
 class Turning(nn.Module):
-    """The converter fails at an operator on complex numbers, behind the one that made them."""
+    """The converter's message names an operator on complex numbers, behind the one that made them."""
 
     def forward(self, x):
-        return x + torch.fft.fft(x).real  # transform
+        spectrum = torch.fft.fft(x)  # transform
+        return x + torch.view_as_real(spectrum)[..., 0]
 
 
 class Sorting(nn.Module):
@@ -365,6 +370,33 @@ def test_missing_operator_inside_a_module_of_torch_names_the_users_line(trained,
     number = next(index for index, line in enumerate(lines, start=1) if "self.network(self.features" in line)
     assert f"{tiny_model}:{number}" in str(caught.value)
     occupied.assert_untouched()
+
+
+class OwnEval(nn.Dropout):
+    """Overrides eval(), which a model's own eval() does not call: train(False) does the work."""
+
+    def eval(self):
+        return self
+
+
+def test_a_module_with_its_own_eval_is_in_evaluation_mode(trained, items, make_contract):
+    from edgeml_export.prepared import prepare
+
+    prepared = prepare(ending_in(OwnEval())(trained), make_contract(), items.train, items.test)
+    assert not any(module.training for module in prepared.module.modules())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m: broken(m, with_nan_weight), ending_in(Branching()), ending_in(Complementing())]
+)
+def test_nothing_is_left_where_nothing_was(trained, run_export, make_contract, items, tmp_path, make):
+    """In any of the steps: before the model is traced, while it is, and while it is converted."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    contract = make_contract(variants=["onnx-fp32", "tflite-fp32"], required=[])
+    with pytest.raises(ProjectError):
+        run_export(folder / "tiny.edgeml", fused=make(trained), contract=contract)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_constant_made_at_the_first_call_is_no_state(trained, items, make_contract):

@@ -1,4 +1,4 @@
-"""Preprocessing as users write it: what is cut off the traced graph, what stays of it, and that answers stay the same."""
+"""Preprocessing as users write it: what is cut off the traced graph, what stays, and that answers stay the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgeml_export.folding import PixelQuantization
-from edgeml_export.input_chain import constant_value, inputs_of, operator_name
+from edgeml_export.input_chain import constant_value, is_layout, operator_name
 from edgeml_export.layers import module_path
 from edgeml_export.tracing import trace
 
@@ -70,9 +70,8 @@ def traced(function, network, inputs, **options):
 
 def names(graph, *, layout=False):
     """The operators of a graph, in order."""
-    moves = ("permute", "reshape", "view", "flatten", "unsqueeze", "movedim", "moveaxis", "swapaxes", "swapdims")
-    found = [operator_name(node) for node in graph.module.graph.nodes if node.op == "call_function"]
-    return [name for name in found if layout or name not in moves]
+    operators = [node for node in graph.module.graph.nodes if node.op == "call_function"]
+    return [operator_name(node) for node in operators if layout or not is_layout(node)]
 
 
 DEFAULT = PixelQuantization(scale=1 / 64, zero_point=128)
@@ -110,7 +109,10 @@ WRITTEN = {
     "computed": lambda s, x: first((x.float() - torch.ones_like(s.mean) * 2**7) * torch.full((3,), 2.0) ** -6),
     "alpha": lambda _, x: first(torch.sub(x.float(), 64, alpha=2) / 64),
     "negated twice": lambda _, x: first(-(128 - x.float()) / -64) * -1,
-    "reversed with alpha": lambda _, x: first(torch.rsub(x.float(), 128, alpha=1) / -64),
+    "added with alpha": lambda _, x: first(torch.add(x.float(), torch.tensor(-64.0), alpha=2) / 64),
+    "reversed with alpha": lambda _, x: first(torch.rsub(x.float(), 256, alpha=2) / -128),
+    "from a constant": lambda _, x: first((torch.tensor(128.0) - x) / -64),
+    "from a constant with alpha": lambda _, x: first(torch.sub(torch.tensor(256.0), x.float(), alpha=2) / -128),
     "batch norm": batch_norm_first,
     "chained": lambda _, x: first(((x.float() - 100) / 32 - 28 / 32) / 2),
     "in double": lambda _, x: first((x.double() - 128) / 64).float(),
@@ -152,15 +154,17 @@ PIXELS = {
         IMAGE, lambda _, x: first(x / 255).contiguous().view(x.shape[0], -1), linear(126), UNIT, ()
     ),
     "cropped and mirrored": (IMAGE, lambda _, x: first(x[:, 1:-1, 1:].flip(2) / 255), conv(), UNIT, ()),
-    "grouped": (IMAGE, lambda _, x: first(x / 255), conv(groups=1), UNIT, ()),
     "a zero that is no whole number, without padding": (
-        IMAGE, lambda _, x: first(x / 127.5 - 1), conv(padding=0), PixelQuantization(scale=1 / 127.5, zero_point=128), ()
+        IMAGE, lambda _, x: first(x / 127.5 - 1), conv(padding=0),
+        PixelQuantization(scale=1 / 127.5, zero_point=128), (),
     ),
     "the same in front of a linear layer": (
         FLAT, lambda _, x: (x / 255 - 0.1307) / 0.3081, linear(30),
         PixelQuantization(scale=1 / 255 / 0.3081, zero_point=33), (),
     ),
-    "clamped": (IMAGE, lambda _, x: first(((x.float() - 128) / 64).clamp(-1, 1) * 2), conv(), DEFAULT, ("clamp", "mul")),
+    "clamped": (
+        IMAGE, lambda _, x: first(((x.float() - 128) / 64).clamp(-1, 1) * 2), conv(), DEFAULT, ("clamp", "mul")
+    ),
     "padded in front": (
         IMAGE, lambda _, x: functional.pad(first((x.float() - 128) / 64), (0, 1, 0, 1)), conv(padding=0, stride=2),
         DEFAULT, ("pad",),
@@ -182,7 +186,8 @@ def test_pixels(inputs, function, network, pixel, remaining):
 # Normalisations of pixels that are no quantization: why, and what is left of them.
 NO_PIXELS = {
     "channels differ": (
-        lambda s, x: first((x.float() - s.mean) / s.std), conv(), "its elements are not normalised alike", ["add", "mul"]
+        lambda s, x: first((x.float() - s.mean) / s.std), conv(),
+        "nothing; the pixel is not the quantized input, because its elements are not normalised alike", ["add", "mul"],
     ),
     "written at length": (
         lambda s, x: first(((x.float() / 255).sub(s.mean / 255).div(s.std / 255) + 1 - 1) * 1.0), conv(),
@@ -195,7 +200,8 @@ NO_PIXELS = {
     "zero scale": (lambda _, x: first(x.float() * 0 + 3), conv(), "not normalised alike", ["mul", "add"]),
     "no whole number, padded": (
         lambda _, x: first(x / 127.5 - 1), conv(),
-        "its zero is 127.5, which is no whole number, and its zero padding stands for normalised values", ["add", "mul"],
+        "its zero is 127.5, which is no whole number, and its zero padding stands for normalised values",
+        ["add", "mul"],
     ),
     "no whole number, no layer": (
         lambda _, x: first(x / 127.5 - 1).relu(), conv(),
@@ -238,13 +244,17 @@ class TwoBranches(nn.Module):
 
 # Where the chain of affine maps ends: function, network, quantization, remaining operators.
 STOPS = {
-    "integers before the cast": (lambda _, x: first((x.int() - 128).float() / 64), conv(), None, ["to", "sub", "to", "div"]),
+    "integers before the cast": (
+        lambda _, x: first((x.int() - 128).float() / 64), conv(), None, ["to", "sub", "to", "div"]
+    ),
     "half precision": (lambda _, x: first((x.half() - 128) / 3).float(), conv(), None, ["to", "sub", "div", "to"]),
     "a division that rounds": (lambda _, x: first(x.float().div(3, rounding_mode="floor")), conv(), RAW, ["div"]),
-    "bits read as another type": (lambda _, x: first(x.view(torch.int8).float() / 64), conv(), None, ["view", "to", "div"]),
+    "bits read as another type": (lambda _, x: first(x.view(torch.int8).float() / 64), conv(), None, ["to", "div"]),
     "its own square": (lambda _, x: first(x.float() * x.float() / 9e3), conv(), None, ["to", "to", "mul", "div"]),
     "divides": (lambda _, x: first(9 / (x.float() + 1)), conv(), None, ["to", "add", "reciprocal", "mul"]),
-    "a division by zero": (lambda _, x: torch.nan_to_num(first(x.float() / 0), posinf=1), conv(), RAW, ["div", "nan_to_num"]),
+    "a division by zero": (
+        lambda _, x: torch.nan_to_num(first(x.float() / 0), posinf=1), conv(), RAW, ["div", "nan_to_num"]
+    ),
     "a constant that is NaN": (
         lambda _, x: torch.nan_to_num(first(x.float() + torch.log(torch.tensor(-1.0))), nan=0.5), conv(), RAW,
         ["add", "nan_to_num"],
@@ -254,7 +264,9 @@ STOPS = {
     ),
     "read twice behind the cast": (shared, TwoBranches(), RAW, ["div", "sub"]),
     "read twice when normalised": (lambda _, x: first((x.float() - 128) / 64), TwoBranches(), DEFAULT, []),
-    "a mask": (lambda _, x: first(torch.where(torch.tensor([True, False, True]), 1.0, x.float())), conv(), RAW, ["where"]),
+    "a mask": (
+        lambda _, x: first(torch.where(torch.tensor([True, False, True]), 1.0, x.float())), conv(), RAW, ["where"]
+    ),
     "several results": (lambda _, x: first(x.float().sort(-1)[0]), conv(), RAW, ["sort"]),
     "a part changed in place": (
         lambda _, x: (y := first(x.float()), y[:, 0].sub_(128))[0], conv(), RAW, ["sub_"]
@@ -269,3 +281,224 @@ def test_what_is_no_affine_map_stays(function, network, pixel, remaining):
     assert list(found.graph.foldings[0].remaining) == remaining
     for graph in (found.graph, found.folded):
         assert deviation(graph, prepared, data) < CLOSE
+
+
+# Inputs that are no pixels: what is left of them where weights stay as they are, and what is in fp32.
+OTHERS = {
+    "audio": (
+        AUDIO, lambda _, x: (x / 32768).unsqueeze(1), nn.Sequential(nn.Conv1d(1, 4, 9), nn.Flatten()), ["to", "mul"]
+    ),
+    "audio of many steps": (
+        AUDIO, lambda _, x: ((x.float() + 0.5) / 32767.5).unsqueeze(1) * 2 - 1,
+        nn.Sequential(nn.Conv1d(1, 4, 9, padding=4), nn.Flatten()), ["to", "add", "mul"],
+    ),
+    "audio in double": (
+        AUDIO, lambda _, x: (x.double() / 32768).float()[:, None], nn.Sequential(nn.Conv1d(1, 4, 9), nn.Flatten()),
+        ["to", "mul"],
+    ),
+    "audio as integers": (AUDIO, lambda _, x: x.float(), linear(120), ["to"]),
+    "floats as integers": ({"bits": ("int32", (5,))}, lambda _, x: x.view(torch.float32) * 3, linear(5), ["mul"]),
+    "depth": ({"depth": ("int16", (6, 7, 3))}, lambda _, x: first(x.float()), conv(), ["to"]),
+    "planes of depth": ({"depth": ("int16", (3, 6, 7))}, lambda _, x: x / 1000 - 2, conv(), ["to", "add", "mul"]),
+    "sensors": (SENSORS, lambda _, x: (x - torch.arange(5)) / torch.arange(1.0, 6.0), linear(5), ["add", "mul"]),
+    "sensors as they are": (SENSORS, lambda _, x: x, linear(5), []),
+    "sensors with a mean": (SENSORS, lambda _, x: x.sub(20.5), linear(5), ["add"]),
+    "sensors of a batch norm": (SENSORS, nn.BatchNorm1d(5), linear(5), ["mul"]),
+    "a series": (
+        SERIES, lambda _, x: ((x - torch.arange(5)) / torch.arange(1.0, 6.0)).transpose(1, 2),
+        nn.Sequential(nn.Conv1d(5, 4, 3, padding=1), nn.Flatten()), ["add", "mul"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "function", "network", "left"), OTHERS.values(), ids=OTHERS)
+def test_inputs_that_are_no_pixels(inputs, function, network, left):
+    found, prepared, data = traced(function, network, inputs)
+    assert not found.graph.pixels
+    assert list(found.graph.foldings[0].remaining) == left
+    for graph in (found.graph, found.folded):
+        assert deviation(graph, prepared, data) < CLOSE
+
+
+def test_integers_that_float32_rounds_stay_in_double():
+    """Seconds since 1970, of which float32 knows every hundredth."""
+    inputs = {"time": ("int64", (4,))}
+    data = {"time": np.random.default_rng(1).integers(1_700_000_000, 1_700_086_400, (6, 4))}
+    prepared, _ = users.make(lambda _, x: ((x.double() - 1.7e9) / 86400).float(), linear(4), inputs, data=data)
+    found = trace(prepared)
+    assert list(found.graph.foldings[0].remaining) == ["to", "sub", "div", "to"]
+    assert deviation(found.graph, prepared, data) == 0
+
+
+def test_a_large_mean_is_taken_off_before_anything_is_rounded():
+    """Pascal around sea level: 101325 ± 1 differ from it in the last bits of a float32."""
+    data = {"sensors": np.random.default_rng(1).normal(101325, 1, (6, 5)).astype(np.float32)}
+    prepared, _ = users.make(lambda _, x: (x - 101325.0) / 1.5, linear(5), SENSORS, data=data)
+    found = trace(prepared)
+    for graph in (found.graph, found.folded):
+        assert deviation(graph, prepared, data) < CLOSE
+
+
+def test_channels_lie_in_rows():
+    """What differs from channel to channel is computed over rows of many pixels, wherever the user wrote it."""
+    inputs = {"image": ("uint8", (96, 96, 3))}
+    for function in (
+        lambda s, x: first((x.float() - s.mean) / s.std),
+        lambda s, x: (first(x).float() - s.mean.view(3, 1, 1)) / s.std.view(3, 1, 1),
+    ):
+        found, prepared, data = traced(function, conv(), inputs)
+        order = ["reshape", "to", "add", "mul", "reshape", "permute", "conv2d", "flatten"]
+        assert names(found.graph, layout=True) == order
+        nodes = {operator_name(node): node for node in found.graph.module.graph.nodes}
+        assert nodes["add"].meta["val"].shape == (1, 128, 216)
+        assert names(found.folded, layout=True) == [name for name in order if name != "mul"]
+        assert deviation(found.graph, prepared, data) < CLOSE
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 300), (2, 3, 300)], ids=str)
+def test_images_that_give_no_rows(shape):
+    inputs = {"image": ("uint8", shape)}
+    means = torch.arange(float(shape[-1]))
+    found, prepared, data = traced(lambda _, x: (x - means).flatten(1), linear(int(np.prod(shape))), inputs)
+    assert "add" in names(found.graph)
+    assert deviation(found.graph, prepared, data) < CLOSE
+
+
+# Tensors that depend on no input, and one that does; only the first has a value.
+CONSTANTS = {
+    "computed": lambda _: torch.arange(3.0) * 2 + 1,
+    "random": lambda _: torch.rand(3),
+    "changed in place": lambda _: torch.zeros(3).add_(1),
+    "very large": lambda _: torch.zeros(1 << 23),
+    "of an input": lambda x: x * 2,
+}
+
+
+def test_constants():
+    model = nn.Module()
+    model.register_buffer("buffer", torch.ones(1 << 23))
+    model.forward = lambda x: (*(make(x) for make in CONSTANTS.values()), model.buffer + x)
+    graph = torch.export.export(model, (torch.zeros(1),), strict=False).module(check_guards=False)
+    results = next(node for node in graph.graph.nodes if node.op == "output").args[0]
+    computed, *others = (constant_value(graph, node) for node in results)
+    assert computed.tolist() == [1, 3, 5]
+    assert others == [None] * 5
+    stored = next(node for node in graph.graph.nodes if node.op == "get_attr")
+    assert constant_value(graph, stored).numel() == 1 << 23, "a stored constant has any size"
+    assert constant_value(graph, 3) == 3
+    assert constant_value(graph, None) is None
+
+
+def mixed(_, image, wave, sensors, unused):
+    del unused
+    return (first((image.float() - 128) / 64).flatten(1), wave / 32768, (sensors - 20) / 5)
+
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.image, self.wave, self.sensors = nn.Linear(126, 4), nn.Linear(120, 4), nn.Linear(5, 4)
+
+    def forward(self, image, wave, sensors):
+        return self.image(image) + self.wave(wave) + self.sensors(sensors)
+
+
+MIXED = IMAGE | AUDIO | SENSORS | {"unused": ("uint8", (2,))}
+
+
+def test_several_inputs_of_different_kinds():
+    found, prepared, data = traced(mixed, Joined(), MIXED)
+    assert found.graph.pixels == {"image": DEFAULT}
+    assert [list(folding.remaining) for folding in found.graph.foldings] == [[], ["to", "mul"], ["add", "mul"], []]
+    assert [list(folding.remaining) for folding in found.folded.foldings] == [[], ["to"], [], []]
+    for graph in (found.graph, found.folded):
+        assert deviation(graph, prepared, data) < CLOSE
+    image, wave, *_ = found.graph.feed(prepared.input_names, data, 2)
+    assert torch.equal(image, (torch.from_numpy(data["image"][2:3]).float() - 128) / 64)
+    assert torch.equal(wave, torch.from_numpy(data["wave"][2:3]))
+
+
+def test_a_normalisation_that_nothing_reads_vanishes():
+    def forward(_, wave, image):
+        (wave / 32768).add_(1)
+        return image / 255
+
+    found, prepared, data = traced(forward, nn.Sequential(nn.Flatten(), linear(126)), AUDIO | IMAGE)
+    assert "to" not in names(found.graph)
+    assert deviation(found.graph, prepared, data) < CLOSE
+
+
+def test_a_normalised_input_that_is_an_output():
+    found, prepared, data = traced(lambda _, x: x / 255, nn.Identity(), FLAT)
+    assert names(found.graph) == []
+    assert deviation(found.graph, prepared, data) < CLOSE
+
+
+OPEN = {
+    "pixels": (IMAGE, WRITTEN["subtract and divide"], conv()),
+    "viewed": (IMAGE, PIXELS["contiguous and viewed"][1], linear(126)),
+    "channels": (IMAGE, NO_PIXELS["channels differ"][0], conv()),
+    "channels viewed": (IMAGE, lambda s, x: ((x - s.mean) / s.std).view(x.shape[0], -1), linear(126)),
+    "mixed": (MIXED, mixed, Joined()),
+    "frames": (AUDIO, lambda _, x: (x / 32768).reshape(-1, 12, 10).flatten(1), linear(120)),
+    # The map of a row depends on where it lies among the rows of the whole batch.
+    "rows of a batch": (
+        SERIES, lambda _, x: (x - torch.arange(16.0)[:, None]).reshape(-1, 5) * 2,
+        nn.Sequential(linear(5), nn.Unflatten(0, (-1, 16)), nn.Flatten()),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "function", "network"), OPEN.values(), ids=OPEN)
+def test_an_open_batch_stays_open(inputs, function, network):
+    found, prepared, data = traced(function, network, inputs, dynamic_batch=True)
+    closed = trace(prepared)
+    assert found.graph.pixels == closed.graph.pixels
+    for mine, theirs in zip(found.graph.foldings, closed.graph.foldings, strict=True):
+        assert sorted(mine.remaining) == sorted(theirs.remaining)
+    expected = users.eager(prepared, data)
+    batch = torch.export.Dim("batch", min=1)
+    for graph in (found.graph, found.folded):
+        feeds = [graph.feed(prepared.input_names, data, index) for index in range(5)]
+        whole = tuple(torch.cat(parts) for parts in zip(*feeds, strict=True))
+        with torch.no_grad():
+            answers = graph.module(*whole)[0].numpy()
+        assert np.abs(answers - expected[:5]).max() < CLOSE * expected.std()
+        example = tuple(torch.cat([item, item]) for item in graph.example)
+        exported = torch.export.export(
+            graph.module, example, dynamic_shapes=tuple({0: batch} for _ in example), strict=False
+        )
+        with torch.no_grad():
+            again = exported.module()(*whole)[0].numpy()
+        assert np.abs(again - answers).max() < CLOSE * expected.std()
+
+
+def test_a_folded_graph_can_be_exported_again_and_leaves_the_model_alone():
+    found, prepared, data = traced(NO_PIXELS["channels differ"][0], conv(padding=0), IMAGE)
+    before = users.eager(prepared, data)
+    for graph in (found.graph, found.folded):
+        exported = torch.export.export(graph.module, graph.example, strict=False).module()
+        with torch.no_grad():
+            again = exported(*graph.feed(prepared.input_names, data, 0))[0].numpy()
+        assert np.abs(again - before[:1]).max() < CLOSE * before.std()
+    assert np.array_equal(users.eager(prepared, data), before)
+    assert names(found.graph) == ["to", "add", "mul", "conv2d"], "fold_affine changed the graph it was given"
+
+
+def test_shortened_operators_belong_to_the_module_they_were_written_in():
+    """What float scopes are told by."""
+    found, *_ = traced(NO_PIXELS["written at length"][0], conv(), IMAGE)
+    nodes = [node for node in found.graph.module.graph.nodes if node.op == "call_function"]
+    paths = {operator_name(node): module_path(node) for node in nodes}
+    assert {name: paths[name] for name in ("reshape", "to", "add", "mul", "permute")} == dict.fromkeys(
+        ("reshape", "to", "add", "mul", "permute"), "features"
+    )
+    assert paths["conv2d"] == "network.0"
+
+
+def test_normalised_pixels():
+    pixel = PixelQuantization(scale=1 / 64, zero_point=128)
+    values = pixel.normalised(torch.tensor([0, 128, 255], dtype=torch.uint8))
+    assert values.tolist() == [-2, 0, 127 / 64]
+    assert pixel.range == (-2, 127 / 64)

@@ -113,6 +113,22 @@ class Recurrent(nn.Module):
         return self.head(self.rows(x.transpose(1, 2).flatten(2))[0][:, -1])
 
 
+class Awkward(nn.Module):
+    """What quantizers or kernels stumble over: conditions, small divisors, sums whose scales are powers of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 8, 2, 2, groups=2)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = x.clamp(-1, 1)
+        x = self.conv(x - x.flip(2))
+        x = torch.where(x > 0, x, 0.1 * x)
+        first = torch.relu(x[:, :1])
+        return self.head(self.up(x * first / (first + 1e-3)).mean((2, 3)))
+
+
 class Fused(nn.Module):
     """uint8 [b, 16, 16, 3] → logits and scores, through the usual normalisation."""
 
@@ -215,6 +231,14 @@ def test_blocks_of_image_networks_are_int8(tmp_path, monkeypatch, no_emulator):
     """Eleven convolutions and a linear layer."""
     report = check(Image, 11, tmp_path, monkeypatch)
     assert all(variant.parity.sqnr_db > 25 for variant in report.variants)
+
+
+@pytest.mark.parametrize("variant_id", ["onnx-int8", "tflite-int8", "tflite-int16x8"])
+def test_awkward_operators_are_quantized_or_left_float(variant_id, tmp_path, no_emulator):
+    """A divisor of 0.001 rounds to zero; ranges from −1 to 1 and from −2 to 2 have scales near powers of two."""
+    (variant,) = export(Awkward, tmp_path / "awkward.edgeml", variants=[variant_id]).variants
+    assert variant.reason is None
+    assert variant.parity.sqnr_db > 10
 
 
 @pytest.mark.long

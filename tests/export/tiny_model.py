@@ -99,17 +99,20 @@ def contract_data():
     }
 
 
-def main(weights, recording, out):
-    """Export the model with the given weights and write nothing but the bundle."""
+def main(weights, recording, out, *variants):
+    """Export the model with the given weights, these variants or the default ones, and write nothing but the bundle."""
     from edgeml_export import export_bundle
     from edgeml_runtime.contract_parse import parse_contract
 
     torch.set_num_threads(1)
     model = TinyFused()
     model.load_state_dict(torch.load(weights, weights_only=True))
+    data = contract_data()
+    if variants:
+        data["export"] = {"variants": list(variants), "required": []}
     report = export_bundle(
         model,
-        contract=parse_contract(contract_data(), source="test"),
+        contract=parse_contract(data, source="test"),
         calibration=make_items(160, seed=1),
         test=make_items(101, seed=2),
         out=out,
@@ -122,4 +125,4 @@ def main(weights, recording, out):
 if __name__ == "__main__":
     from pathlib import Path
 
-    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))

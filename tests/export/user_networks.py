@@ -14,7 +14,13 @@ from edgeml_runtime.contract_parse import parse_contract
 
 MEAN = (123.75, 116.25, 103.5)
 STD = (58.4, 57.1, 57.4)
-RANGES = {"uint8": [0, 255], "int16": [-32768, 32767], "int64": [0, 10**10], "float32": [-1e6, 1e6]}
+RANGES = {
+    "uint8": [0, 255],
+    "int16": [-32768, 32767],
+    "int32": [0, 2**30],
+    "int64": [0, 10**10],
+    "float32": [-1e6, 1e6],
+}
 
 
 class Written(nn.Module):
