@@ -33,6 +33,11 @@ PUBLIC_NAMES = {
         OperatorCount Parity Precision QuantScheme SearchStep ValidationLoss VariantPlan VariantReport VariantSpec
         VnniCheck export_bundle
     """,
+    "edgeml_export.explain": "explain_html write_explanation",
+    "edgeml_export.foreign": """
+        ForeignData ForeignLimits ForeignReport UnscoredReport export_foreign load_foreign_data
+    """,
+    "edgeml_export.graph": "",
     "edgeml_train": """
         TEMPLATES Project ProjectExport Splits Task TrainReport TrainSettings TrainedRun export_project
         init_project load_run train_project train_schema

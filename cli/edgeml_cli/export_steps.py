@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgeml_export import ExportReport
     from edgeml_export.choice import VariantChoice
-    from edgeml_export.foreign_report import ForeignReport
+    from edgeml_export.foreign.report import ForeignReport
     from edgeml_runtime.contract import Contract
     from edgeml_runtime.progress import Progress
 
@@ -129,8 +129,8 @@ def _export_foreign(
     from edgeml_export.choice import choose_variants
     from edgeml_export.export import ExportOptions
     from edgeml_export.foreign import export_foreign
-    from edgeml_export.foreign_data import load_foreign_data
-    from edgeml_export.foreign_file import ForeignKind, ForeignLimits, read_foreign
+    from edgeml_export.foreign.data import load_foreign_data
+    from edgeml_export.foreign.file import ForeignKind, ForeignLimits, read_foreign
 
     wanted = {"precision": precisions, "variants": variants, "dynamic-batch": dynamic_batch, "explain": explain}
     choice = choose_variants(contract, precisions=precisions, variants=variants, dynamic_batch=dynamic_batch)
@@ -179,7 +179,7 @@ def _bundle_path(out: Path | None, contract: Contract) -> Path:
 
 def _explain(export: ExportReport, contract: Contract, page: Path | None) -> Path:
     """Write the page that explains an export; returns where."""
-    from edgeml_export.explain_html import explain_html, write_explanation
+    from edgeml_export.explain import explain_html, write_explanation
 
     target = page or export.bundle.parent
     if target.is_dir():

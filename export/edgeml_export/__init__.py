@@ -1,7 +1,7 @@
 """Export: a fused PyTorch model becomes a verified bundle of ONNX and TFLite variants."""
 
 from edgeml_export.export import ExportOptions, export_bundle
-from edgeml_export.folding import Folding
+from edgeml_export.graph.folding import Folding
 from edgeml_export.hostile import HostileResult
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.parity import Parity

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from edgeml_export.input_chain import operator_name
-from edgeml_export.layers import module_path
+from edgeml_export.graph.input_chain import operator_name
+from edgeml_export.graph.layers import module_path
 from edgeml_export.replacements import replacement_for
 from edgeml_runtime.errors import ProjectError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeml_export.folding import ModelGraph
+    from edgeml_export.graph.folding import ModelGraph
     from edgeml_runtime.manifest import ModelFormat
 
     Attempt = Callable[[GraphModule, tuple[Tensor, ...]], object]

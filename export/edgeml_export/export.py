@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgeml_evaluate import LabelledData
-    from edgeml_export.folding import Folding
+    from edgeml_export.graph.folding import Folding
     from edgeml_export.scheme import VariantSpec
     from edgeml_export.sensitivity import LayerLoss
     from edgeml_runtime.contract import Contract

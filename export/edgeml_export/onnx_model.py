@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
 
-    from edgeml_export.folding import ModelGraph, PixelQuantization
+    from edgeml_export.graph.folding import ModelGraph, PixelQuantization
     from edgeml_export.prepared import Prepared
     from edgeml_export.tracing import Traced
 

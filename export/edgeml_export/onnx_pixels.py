@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto
 
-    from edgeml_export.folding import PixelQuantization
+    from edgeml_export.graph.folding import PixelQuantization
 
 __all__ = ["DetachedInput", "attach_pixels", "detach_layout", "quantized_pixels"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeml_evaluate import MetricValue, PairedLoss, SliceLoss, SliceResult
-    from edgeml_export.folding import Folding
+    from edgeml_export.graph.folding import Folding
     from edgeml_export.hostile import HostileResult
     from edgeml_export.inventory import Inventory
     from edgeml_export.parity import Parity

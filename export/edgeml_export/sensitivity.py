@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from edgeml_export.layers import find_layers
+from edgeml_export.graph.layers import find_layers
 from edgeml_export.parity import decibels
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-    from edgeml_export.layers import Layer
+    from edgeml_export.graph.layers import Layer
     from edgeml_export.scheme import QuantScheme
 
 __all__ = ["LayerLoss", "measure_sensitivity"]

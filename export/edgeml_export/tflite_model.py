@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-    from edgeml_export.folding import ModelGraph, PixelQuantization
+    from edgeml_export.graph.folding import ModelGraph, PixelQuantization
     from edgeml_export.prepared import Prepared
     from edgeml_export.scopes import ModuleScopes
     from edgeml_export.tracing import Traced

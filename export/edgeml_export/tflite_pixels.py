@@ -19,7 +19,7 @@ from edgeml_runtime.manifest import InputEncoding
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeml_export.folding import PixelQuantization
+    from edgeml_export.graph.folding import PixelQuantization
 
 __all__ = ["attach_pixels"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from edgeml_export.culprit import is_users, summary
-from edgeml_export.fold_norms import fold_batch_norms
-from edgeml_export.fold_weights import fold_affine
-from edgeml_export.folding import cut_pixels
-from edgeml_export.layers import find_layers
-from edgeml_export.pooling import write_global_pools
+from edgeml_export.graph.fold_norms import fold_batch_norms
+from edgeml_export.graph.fold_weights import fold_affine
+from edgeml_export.graph.folding import cut_pixels
+from edgeml_export.graph.layers import find_layers
+from edgeml_export.graph.pooling import write_global_pools
 from edgeml_export.quiet import quiet
 from edgeml_export.steadiness import refuse_random_operators
 from edgeml_runtime.errors import ProjectError
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch.export import ExportedProgram
 
-    from edgeml_export.folding import ModelGraph
-    from edgeml_export.layers import Layer
+    from edgeml_export.graph.folding import ModelGraph
+    from edgeml_export.graph.layers import Layer
     from edgeml_export.prepared import Prepared
 
 __all__ = ["Traced", "trace"]

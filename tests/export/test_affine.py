@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from edgeml_export.affine import Affine
+from edgeml_export.graph.affine import Affine
 
 SHAPE = (2, 3, 4)
 # Maps are float64, and so is what they are held against.

@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from edgeml_evaluate import Interval, MetricValue, PairedLoss, SliceLoss
-from edgeml_export.charts import Bar, Point, bars, common_axis, distribution, scatter, tick_step
-from edgeml_export.explain_html import explain_html, write_explanation
-from edgeml_export.folding import Folding
+from edgeml_export.explain import explain_html, write_explanation
+from edgeml_export.explain.charts import Bar, Point, bars, common_axis, distribution, scatter, tick_step
+from edgeml_export.graph.folding import Folding
 from edgeml_export.hostile import HOSTILE_CASES, HostileResult
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.parity import Parity

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeml_export.fold_norms import fold_batch_norms
-from edgeml_export.layers import find_layers
+from edgeml_export.graph.fold_norms import fold_batch_norms
+from edgeml_export.graph.layers import find_layers
 
 
 def statistics(norm, *, seed=0):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeml_export.input_chain import is_layout, operator_name
+from edgeml_export.graph.input_chain import is_layout, operator_name
 from edgeml_export.tracing import trace
 
 

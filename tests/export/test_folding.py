@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgeml_export.folding import PixelQuantization
-from edgeml_export.input_chain import constant_value, is_layout, operator_name
-from edgeml_export.layers import module_path
+from edgeml_export.graph.folding import PixelQuantization
+from edgeml_export.graph.input_chain import constant_value, is_layout, operator_name
+from edgeml_export.graph.layers import module_path
 from edgeml_export.tracing import trace
 
 

@@ -15,8 +15,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from edgeml_evaluate import LabelledData
 from edgeml_export.foreign import export_foreign
-from edgeml_export.foreign_data import ForeignData
-from edgeml_export.foreign_file import ForeignLimits
+from edgeml_export.foreign.data import ForeignData
+from edgeml_export.foreign.file import ForeignLimits
 from edgeml_export.quiet import quiet
 from edgeml_export.without_vnni import emulator
 from edgeml_runtime import Bundle, Model

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeml_export.foreign_data import load_foreign_data
-from edgeml_export.foreign_file import ForeignLimits
+from edgeml_export.foreign.data import load_foreign_data
+from edgeml_export.foreign.file import ForeignLimits
 from edgeml_runtime.contract_parse import contract_to_dict, parse_contract
 from edgeml_runtime.errors import ProjectError
 

@@ -11,11 +11,11 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeml_export.foreign import export_foreign
-from edgeml_export.foreign_facts import ForeignFacts
-from edgeml_export.foreign_file import ForeignFile, ForeignKind, ForeignLimits, read_foreign
-from edgeml_export.foreign_onnx import inspect_onnx, parse_onnx
-from edgeml_export.foreign_process import ForeignProcess
-from edgeml_export.foreign_tflite import inspect_tflite, min_litert
+from edgeml_export.foreign.facts import ForeignFacts
+from edgeml_export.foreign.file import ForeignFile, ForeignKind, ForeignLimits, read_foreign
+from edgeml_export.foreign.onnx import inspect_onnx, parse_onnx
+from edgeml_export.foreign.process import ForeignProcess
+from edgeml_export.foreign.tflite import inspect_tflite, min_litert
 from edgeml_export.scheme import Precision
 from edgeml_runtime.errors import ProjectError
 

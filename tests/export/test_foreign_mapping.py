@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeml_export.foreign_facts import ForeignTensor, Quantization
-from edgeml_export.foreign_file import ForeignKind
-from edgeml_export.foreign_mapping import map_tensors
+from edgeml_export.foreign.facts import ForeignTensor, Quantization
+from edgeml_export.foreign.file import ForeignKind
+from edgeml_export.foreign.mapping import map_tensors
 from edgeml_runtime.contract_parse import parse_contract
 from edgeml_runtime.errors import ContractError, ProjectError
 from edgeml_runtime.manifest import InputEncoding

@@ -10,9 +10,9 @@ import pytest
 
 from edgeml_evaluate import LabelledData
 from edgeml_export.foreign import export_foreign
-from edgeml_export.foreign_data import ForeignData
-from edgeml_export.foreign_file import ForeignLimits
-from edgeml_export.foreign_tflite import inspect_tflite
+from edgeml_export.foreign.data import ForeignData
+from edgeml_export.foreign.file import ForeignLimits
+from edgeml_export.foreign.tflite import inspect_tflite
 from edgeml_export.scheme import Precision
 from edgeml_runtime import Bundle, Model
 from edgeml_runtime.contract_parse import parse_contract

@@ -17,11 +17,11 @@ from torch import nn
 
 from edgeml_evaluate import LabelledData
 from edgeml_export.foreign import export_foreign
-from edgeml_export.foreign_data import ForeignData
-from edgeml_export.foreign_file import ForeignKind, ForeignLimits
-from edgeml_export.foreign_mapping import map_tensors
-from edgeml_export.foreign_pt2 import ProgramModule, _inputs, _outputs, load_program
-from edgeml_export.foreign_pt2_archive import clean_pt2
+from edgeml_export.foreign.data import ForeignData
+from edgeml_export.foreign.file import ForeignKind, ForeignLimits
+from edgeml_export.foreign.mapping import map_tensors
+from edgeml_export.foreign.pt2 import ProgramModule, _inputs, _outputs, load_program
+from edgeml_export.foreign.pt2_archive import clean_pt2
 from edgeml_export.quiet import quiet
 from edgeml_runtime import Bundle, Model
 from edgeml_runtime.errors import ProjectError

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgeml_evaluate import LabelledData
-from edgeml_export.foreign_facts import ForeignFacts
-from edgeml_export.foreign_items import NOISE_ITEMS, noise, trial_items
-from edgeml_export.foreign_mapping import TensorMapping
-from edgeml_export.foreign_process import ForeignRuns
-from edgeml_export.foreign_trial import ForeignTrial, judge_foreign
+from edgeml_export.foreign.facts import ForeignFacts
+from edgeml_export.foreign.items import NOISE_ITEMS, noise, trial_items
+from edgeml_export.foreign.mapping import TensorMapping
+from edgeml_export.foreign.process import ForeignRuns
+from edgeml_export.foreign.trial import ForeignTrial, judge_foreign
 from edgeml_export.hostile import HOSTILE_CASES
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.scheme import variant_spec

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeml_export.layers import find_layers
+from edgeml_export.graph.layers import find_layers
 
 
 class Model(nn.Module):

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from edgeml_export.folding import PixelQuantization
+from edgeml_export.graph.folding import PixelQuantization
 from edgeml_export.onnx_converter import OnnxConverter
 from edgeml_export.onnx_pixels import attach_pixels, detach_layout, quantized_pixels
 from edgeml_export.tracing import trace

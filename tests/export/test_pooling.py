@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeml_export.input_chain import operator_name
-from edgeml_export.pooling import write_global_pools
+from edgeml_export.graph.input_chain import operator_name
+from edgeml_export.graph.pooling import write_global_pools
 from edgeml_export.quiet import quiet
 
 

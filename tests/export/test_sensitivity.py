@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeml_export.layers import find_layers
+from edgeml_export.graph.layers import find_layers
 from edgeml_export.prepared import prepare
 from edgeml_export.scheme import QuantScheme, variant_spec
 from edgeml_export.sensitivity import measure_sensitivity

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import nn
 from torch.nn import functional
 
-from edgeml_export.folding import PixelQuantization
+from edgeml_export.graph.folding import PixelQuantization
 from edgeml_export.tflite_converter import TfliteConverter
 from edgeml_export.tflite_file import operator_name, read_tflite, write_tflite
 from edgeml_export.tflite_pixels import attach_pixels

@@ -1,6 +1,6 @@
 """Running a foreign file twice: as it ships, and as plainly as its backend can.
 
-Both happen in the process of :mod:`edgeml_export.foreign_child`.
+Both happen in the process of :mod:`edgeml_export.foreign.child`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_export.foreign_file import ForeignKind
+from edgeml_export.foreign.file import ForeignKind
 from edgeml_runtime.backends import FORMAT_BACKENDS, load_backend
 from edgeml_runtime.errors import BackendFailedError, ProjectError
 from edgeml_runtime.manifest import InputEncoding, ModelFormat
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeml_export.foreign_facts import ForeignTensor
+    from edgeml_export.foreign.facts import ForeignTensor
     from edgeml_runtime.backends import Backend
 
     Array = NDArray[Any]

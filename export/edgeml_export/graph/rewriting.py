@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgeml_export.first_layer import add_constant
-from edgeml_export.input_chain import (
+from edgeml_export.graph.first_layer import add_constant
+from edgeml_export.graph.input_chain import (
     is_arithmetic,
     is_layout,
     operator_name,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch._ops import OpOverload
     from torch.fx import GraphModule, Node
 
-    from edgeml_export.affine import Affine
-    from edgeml_export.input_chain import InputChain
+    from edgeml_export.graph.affine import Affine
+    from edgeml_export.graph.input_chain import InputChain
 
 __all__ = ["Remainder", "rewrite"]
 

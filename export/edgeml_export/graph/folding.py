@@ -3,7 +3,8 @@
 Where the graph maps uint8 values by one scale and a whole zero point, ``scale · (x − zero_point)``, whatever module the
 user wrote it in, that map is a quantization of the input in the sense of ONNX's DequantizeLinear and of TFLite. It is
 cut off the graph, and each format puts its cheapest form of it in front. Any other affine map is written as one cast,
-one addition and one multiplication at most; :mod:`edgeml_export.fold_weights` can go further where weights are float.
+one addition and one multiplication at most; :mod:`edgeml_export.graph.fold_weights` can go further where weights are
+float.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 
-from edgeml_export.first_layer import first_layer
-from edgeml_export.input_chain import input_chain, inputs_of, is_layout, operator_name
-from edgeml_export.layers import WEIGHTED_OPERATORS
-from edgeml_export.rewriting import Remainder, rewrite
+from edgeml_export.graph.first_layer import first_layer
+from edgeml_export.graph.input_chain import input_chain, inputs_of, is_layout, operator_name
+from edgeml_export.graph.layers import WEIGHTED_OPERATORS
+from edgeml_export.graph.rewriting import Remainder, rewrite
 from edgeml_runtime.errors import DefectError
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-    from edgeml_export.first_layer import FirstLayer
-    from edgeml_export.input_chain import InputChain
+    from edgeml_export.graph.first_layer import FirstLayer
+    from edgeml_export.graph.input_chain import InputChain
 
 __all__ = [
     "Folding",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeml_export.foreign_bundle import write_foreign
-from edgeml_export.foreign_file import ForeignKind, ForeignLimits, read_foreign
-from edgeml_export.foreign_items import trial_items
-from edgeml_export.foreign_mapping import map_tensors
-from edgeml_export.foreign_process import ForeignProcess
-from edgeml_export.foreign_report import ForeignReport
-from edgeml_export.foreign_trial import ForeignTrial, judge_foreign
+from edgeml_export.foreign.bundle import write_foreign
+from edgeml_export.foreign.file import ForeignKind, ForeignLimits, read_foreign
+from edgeml_export.foreign.items import trial_items
+from edgeml_export.foreign.mapping import map_tensors
+from edgeml_export.foreign.process import ForeignProcess
+from edgeml_export.foreign.report import ForeignReport
+from edgeml_export.foreign.trial import ForeignTrial, judge_foreign
 from edgeml_export.scheme import variant_spec
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeml_export.export import ExportOptions
-    from edgeml_export.foreign_data import ForeignData
-    from edgeml_export.foreign_file import ForeignFile
+    from edgeml_export.foreign.data import ForeignData
+    from edgeml_export.foreign.file import ForeignFile
     from edgeml_runtime.contract import Contract
 
 __all__ = ["export_foreign"]
@@ -68,7 +68,7 @@ def export_foreign(
     file = read_foreign(source, limits)
     try:
         if file.kind is ForeignKind.PT2:
-            from edgeml_export.foreign_pt2 import export_program
+            from edgeml_export.foreign.pt2 import export_program
 
             return export_program(
                 file, contract=contract, out=out, data=data, options=options, limits=limits, progress=progress
@@ -122,7 +122,7 @@ def _try(
     file: ForeignFile, contract: Contract, data: ForeignData | None, limits: ForeignLimits, progress: Progress
 ) -> tuple[ForeignTrial, tuple[str, ...]]:
     """Inspect the file and run it, in a process of its own."""
-    from edgeml_export.foreign_normalise import normalise
+    from edgeml_export.foreign.normalise import normalise
 
     items = trial_items(contract, None if data is None else data.test)
     with ForeignProcess(limits) as process:
@@ -147,6 +147,6 @@ def _try(
 
 
 def _min_litert(file: ForeignFile, installed: str) -> str:
-    from edgeml_export.foreign_tflite import min_litert
+    from edgeml_export.foreign.tflite import min_litert
 
     return min_litert(file.content, installed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from edgeml_export.input_chain import constant_value, inputs_of, operator_name, shape_of
+from edgeml_export.graph.input_chain import constant_value, inputs_of, operator_name, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from edgeml_export.input_chain import constant_value, only_reader, operator_name, shape_of
+from edgeml_export.graph.input_chain import constant_value, only_reader, operator_name, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
 
-    from edgeml_export.input_chain import InputChain
+    from edgeml_export.graph.input_chain import InputChain
 
 __all__ = ["FirstLayer", "add_constant", "first_layer"]
 

@@ -24,7 +24,7 @@ from edgeml_runtime.errors import ProjectError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeml_export.foreign_file import ForeignLimits
+    from edgeml_export.foreign.file import ForeignLimits
 
 __all__ = ["clean_pt2"]
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_export.foreign_file import ForeignKind
-from edgeml_export.foreign_onnx import opset_of, parse_onnx
+from edgeml_export.foreign.file import ForeignKind
+from edgeml_export.foreign.onnx import opset_of, parse_onnx
 from edgeml_export.opset import choose_opset
 from edgeml_runtime.errors import ProjectError
 
 if TYPE_CHECKING:
-    from edgeml_export.foreign_facts import ForeignTensor
-    from edgeml_export.foreign_file import ForeignFile, ForeignLimits
-    from edgeml_export.foreign_mapping import TensorMapping
+    from edgeml_export.foreign.facts import ForeignTensor
+    from edgeml_export.foreign.file import ForeignFile, ForeignLimits
+    from edgeml_export.foreign.mapping import TensorMapping
     from edgeml_runtime.contract import Contract
 
 __all__ = ["Normalised", "normalise"]

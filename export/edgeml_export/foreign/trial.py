@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml_evaluate import LabelledData, decide, decision_output, paired_loss, score_predictions, slice_losses
-from edgeml_export.foreign_report import UnscoredReport
+from edgeml_export.foreign.report import UnscoredReport
 from edgeml_export.golden_cases import choose_items, tolerances
 from edgeml_export.hostile import HOSTILE_CASES, judge_hostile, unbounded
 from edgeml_export.parity import measure_parity
@@ -24,10 +24,10 @@ from edgeml_runtime.progress import Progress, ProgressEvent
 from edgeml_runtime.tensors import OutputRole
 
 if TYPE_CHECKING:
-    from edgeml_export.foreign_facts import ForeignFacts
-    from edgeml_export.foreign_items import TrialItems
-    from edgeml_export.foreign_mapping import TensorMapping
-    from edgeml_export.foreign_process import ForeignRuns
+    from edgeml_export.foreign.facts import ForeignFacts
+    from edgeml_export.foreign.items import TrialItems
+    from edgeml_export.foreign.mapping import TensorMapping
+    from edgeml_export.foreign.process import ForeignRuns
     from edgeml_export.scheme import VariantSpec
     from edgeml_runtime.contract import Contract
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_export.foreign_facts import ForeignFacts
+from edgeml_export.foreign.facts import ForeignFacts
 from edgeml_export.scratch import scratch_folder
 from edgeml_runtime.errors import DefectError, ProjectError
 from edgeml_runtime.progress import ProgressEvent
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeml_export.foreign_file import ForeignFile, ForeignLimits
-    from edgeml_export.foreign_mapping import TensorMapping
+    from edgeml_export.foreign.file import ForeignFile, ForeignLimits
+    from edgeml_export.foreign.mapping import TensorMapping
     from edgeml_runtime.contract import Contract
     from edgeml_runtime.progress import Progress
 
@@ -42,10 +42,11 @@ __all__ = ["ForeignProcess", "ForeignRuns"]
 _BOOTSTRAP = """
 import json, sys, types
 sys.path[:] = json.loads(sys.argv[1])
-package = types.ModuleType("edgeml_export")
-package.__path__ = [sys.argv[2]]
-sys.modules["edgeml_export"] = package
-from edgeml_export.foreign_child import main
+for name, folder in (("edgeml_export", sys.argv[2]), ("edgeml_export.foreign", sys.argv[2] + "/foreign")):
+    package = types.ModuleType(name)
+    package.__path__ = [folder]
+    sys.modules[name] = package
+from edgeml_export.foreign.child import main
 main(sys.argv[3], sys.argv[4])
 """
 
@@ -87,7 +88,7 @@ class ForeignProcess:
         """Start it."""
         self._folder = self._stack.enter_context(scratch_folder())
         self._messages = self._stack.enter_context((self._folder / "messages").open("w+b"))
-        package = str(Path(__file__).parent)
+        package = str(Path(__file__).parents[1])
         arguments = [json.dumps(sys.path), package, str(self._folder), json.dumps(asdict(self._limits))]
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOTSTRAP, *arguments],

@@ -12,7 +12,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import optimization_hint
 
-from edgeml_export.affine import Affine
+from edgeml_export.graph.affine import Affine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeml_evaluate import LabelledData
-from edgeml_export.foreign_file import ForeignLimits
+from edgeml_export.foreign.file import ForeignLimits
 from edgeml_runtime.contract import TargetKind
 from edgeml_runtime.errors import InputError, ProjectError
 from edgeml_runtime.tensors import OutputRole

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeml_export.charts import Bar, bars, common_axis, distribution
-from edgeml_export.explain_page import Html, code, decibels_text, section, size_text, table, tag
+from edgeml_export.explain.charts import Bar, bars, common_axis, distribution
+from edgeml_export.explain.frame import Html, code, decibels_text, section, size_text, table, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeml_export.explain_page import Cell
+    from edgeml_export.explain.frame import Cell
     from edgeml_export.report import ExportReport
     from edgeml_export.sensitivity import LayerLoss
 

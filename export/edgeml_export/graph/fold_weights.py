@@ -9,15 +9,15 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from edgeml_export.first_layer import first_layer
-from edgeml_export.folding import Folding, ModelGraph, finish, remaining_operators
-from edgeml_export.input_chain import input_chain, inputs_of, is_arithmetic, operator_name
-from edgeml_export.rewriting import Remainder, rewrite
+from edgeml_export.graph.first_layer import first_layer
+from edgeml_export.graph.folding import Folding, ModelGraph, finish, remaining_operators
+from edgeml_export.graph.input_chain import input_chain, inputs_of, is_arithmetic, operator_name
+from edgeml_export.graph.rewriting import Remainder, rewrite
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
-    from edgeml_export.first_layer import FirstLayer
+    from edgeml_export.graph.first_layer import FirstLayer
 
 __all__ = ["fold_affine"]
 
@@ -32,7 +32,7 @@ def fold_affine(graph: ModelGraph) -> ModelGraph:
     This is for float weights: quantized ones are finer where each input keeps a range of its own.
 
     Args:
-        graph: What :func:`edgeml_export.folding.cut_pixels` gave; it stays as it is.
+        graph: What :func:`edgeml_export.graph.folding.cut_pixels` gave; it stays as it is.
 
     Returns:
         A graph of its own.

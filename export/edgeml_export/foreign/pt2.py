@@ -11,12 +11,12 @@ from torch.utils import _pytree as pytree
 
 from edgeml_evaluate import LabelledData
 from edgeml_export.export import export_bundle
-from edgeml_export.foreign_facts import ForeignTensor
-from edgeml_export.foreign_file import ForeignKind
-from edgeml_export.foreign_items import noise
-from edgeml_export.foreign_mapping import map_tensors
-from edgeml_export.foreign_pt2_archive import clean_pt2
-from edgeml_export.foreign_report import ForeignReport
+from edgeml_export.foreign.facts import ForeignTensor
+from edgeml_export.foreign.file import ForeignKind
+from edgeml_export.foreign.items import noise
+from edgeml_export.foreign.mapping import map_tensors
+from edgeml_export.foreign.pt2_archive import clean_pt2
+from edgeml_export.foreign.report import ForeignReport
 from edgeml_export.quiet import quiet
 from edgeml_export.scheme import variant_spec
 from edgeml_runtime.canonical import sha256_hex
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeml_export.export import ExportOptions
-    from edgeml_export.foreign_data import ForeignData
-    from edgeml_export.foreign_file import ForeignFile, ForeignLimits
-    from edgeml_export.foreign_mapping import TensorMapping
+    from edgeml_export.foreign.data import ForeignData
+    from edgeml_export.foreign.file import ForeignFile, ForeignLimits
+    from edgeml_export.foreign.mapping import TensorMapping
     from edgeml_runtime.contract import Contract
     from edgeml_runtime.progress import Progress
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgeml_export.first_layer import add_constant
-from edgeml_export.folding import finish
-from edgeml_export.input_chain import constant_value, operator_name
+from edgeml_export.graph.first_layer import add_constant
+from edgeml_export.graph.folding import finish
+from edgeml_export.graph.input_chain import constant_value, operator_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgeml_export.folding import finish
-from edgeml_export.input_chain import operator_name
+from edgeml_export.graph.folding import finish
+from edgeml_export.graph.input_chain import operator_name
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule

@@ -1,6 +1,6 @@
 """The process that loads foreign files: what they do to the libraries in it stays in it.
 
-Started by :mod:`edgeml_export.foreign_process`. It reads requests and writes answers as lines of JSON; tensors lie in
+Started by :mod:`edgeml_export.foreign.process`. It reads requests and writes answers as lines of JSON; tensors lie in
 files of the folder it is given. An answer is ``{"done": n, "total": n, "step": text}`` for progress, then ``{"answer":
 …}`` or ``{"error": text}``.
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_export.foreign_facts import ForeignFacts
-from edgeml_export.foreign_file import ForeignKind, ForeignLimits
-from edgeml_export.foreign_run import over_items, reference_run, shipped, together
+from edgeml_export.foreign.facts import ForeignFacts
+from edgeml_export.foreign.file import ForeignKind, ForeignLimits
+from edgeml_export.foreign.run import over_items, reference_run, shipped, together
 from edgeml_runtime.errors import EdgemlError, ProjectError
 from edgeml_runtime.manifest import InputEncoding
 
@@ -35,7 +35,7 @@ def main(folder: str, limits: str) -> None:
 
     Args:
         folder: Where the model and its tensors lie.
-        limits: The fields of :class:`~edgeml_export.foreign_file.ForeignLimits` as JSON.
+        limits: The fields of :class:`~edgeml_export.foreign.file.ForeignLimits` as JSON.
     """
     allowed = ForeignLimits(**json.loads(limits))
     _confine(allowed)
@@ -87,10 +87,10 @@ def _answer(folder: Path, request: Answer, limits: ForeignLimits, say: Callable[
 
 def _inspect(kind: ForeignKind, content: bytes, limits: ForeignLimits) -> ForeignFacts:
     if kind is ForeignKind.ONNX:
-        from edgeml_export.foreign_onnx import inspect_onnx
+        from edgeml_export.foreign.onnx import inspect_onnx
 
         return inspect_onnx(content, limits)
-    from edgeml_export.foreign_tflite import inspect_tflite
+    from edgeml_export.foreign.tflite import inspect_tflite
 
     return inspect_tflite(content, limits)
 

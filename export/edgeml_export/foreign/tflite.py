@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeml_export.foreign_facts import ForeignFacts, ForeignTensor, Quantization
+from edgeml_export.foreign.facts import ForeignFacts, ForeignTensor, Quantization
 from edgeml_export.inventory import Inventory, OperatorCount
 from edgeml_export.scheme import Precision
 from edgeml_export.tflite_file import constant, operator_name, read_tflite
@@ -20,7 +20,7 @@ from edgeml_runtime.errors import ProjectError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgeml_export.foreign_file import ForeignLimits
+    from edgeml_export.foreign.file import ForeignLimits
 
 __all__ = ["inspect_tflite", "min_litert", "single_quantization"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeml_export.foreign_report import UnscoredReport
+from edgeml_export.foreign.report import UnscoredReport
 from edgeml_export.golden_cases import golden_cases
 from edgeml_export.reference import reference_histograms
 from edgeml_runtime.backends import FORMAT_BACKENDS
@@ -20,7 +20,7 @@ from edgeml_runtime.manifest import Variant
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeml_export.foreign_trial import ForeignTrial
+    from edgeml_export.foreign.trial import ForeignTrial
     from edgeml_export.report import VariantReport
     from edgeml_runtime.contract import Contract
 

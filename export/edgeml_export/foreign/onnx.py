@@ -1,7 +1,7 @@
 """What an ONNX file of unknown origin is: its tensors, how its numbers are represented, and what it may not hold.
 
 Loading it into ONNX Runtime and the checker's native code belongs in a process of its own
-(:mod:`edgeml_export.foreign_process`), where a hostile file ends that process alone.
+(:mod:`edgeml_export.foreign.process`), where a hostile file ends that process alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, inliner, numpy_helper
 
-from edgeml_export.foreign_facts import ForeignFacts, ForeignTensor
+from edgeml_export.foreign.facts import ForeignFacts, ForeignTensor
 from edgeml_export.inventory import Inventory
 from edgeml_export.onnx_inventory import onnx_inventory
 from edgeml_export.scheme import Precision
@@ -24,7 +24,7 @@ from edgeml_runtime.errors import BackendFailedError, ProjectError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeml_export.foreign_file import ForeignLimits
+    from edgeml_export.foreign.file import ForeignLimits
     from edgeml_runtime.backends.base import TensorInfo
 
 __all__ = ["inspect_onnx", "opset_of", "parse_onnx"]

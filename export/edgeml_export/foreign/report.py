@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeml_export.folding import Folding
-    from edgeml_export.foreign_file import ForeignKind
+    from edgeml_export.foreign.file import ForeignKind
+    from edgeml_export.graph.folding import Folding
     from edgeml_export.hostile import HostileResult
     from edgeml_export.inventory import Inventory
     from edgeml_export.parity import Parity

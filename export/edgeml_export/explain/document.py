@@ -7,9 +7,8 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING
 
-from edgeml_export.charts import Bar, Point, bars, scatter
-from edgeml_export.explain_layers import cost_section, error_section, range_section
-from edgeml_export.explain_page import (
+from edgeml_export.explain.charts import Bar, Point, bars, scatter
+from edgeml_export.explain.frame import (
     Html,
     code,
     decibels_text,
@@ -21,13 +20,14 @@ from edgeml_export.explain_page import (
     tag,
     yes_no,
 )
+from edgeml_export.explain.layer_tables import cost_section, error_section, range_section
 from edgeml_runtime.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeml_export.explain_page import Cell
+    from edgeml_export.explain.frame import Cell
     from edgeml_export.hostile import HostileResult
     from edgeml_export.report import ExportReport, VariantReport
     from edgeml_export.search import SearchStep

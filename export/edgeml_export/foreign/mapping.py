@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgeml_export.foreign_file import ForeignKind
+from edgeml_export.foreign.file import ForeignKind
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.manifest import InputEncoding
 from edgeml_runtime.tensors import DType, InputSpec
@@ -13,7 +13,7 @@ from edgeml_runtime.tensors import DType, InputSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgeml_export.foreign_facts import ForeignTensor, Quantization
+    from edgeml_export.foreign.facts import ForeignTensor, Quantization
     from edgeml_runtime.contract import Contract
     from edgeml_runtime.tensors import OutputSpec
 
