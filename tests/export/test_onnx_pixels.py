@@ -376,15 +376,7 @@ def test_an_open_batch_of_pixels():
 
 
 folding, weights = load("test_folding"), load("test_fold_weights")
-CORPUS = (
-    {f"pixels: {name}": case[:3] for name, case in folding.PIXELS.items()}
-    | {f"no pixels: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.NO_PIXELS.items()}
-    | {f"stops: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.STOPS.items() if "bits" not in name}
-    | {f"others: {name}": case[:3] for name, case in folding.OTHERS.items()}
-    | {f"folded: {name}": case[:3] for name, case in weights.FOLDED.items()}
-    | {f"kept: {name}": case[:3] for name, case in weights.KEPT.items()}
-    | {"mixed": (folding.MIXED, folding.mixed, folding.Joined())}
-)
+CORPUS = users.corpus(folding, weights)
 
 
 @pytest.mark.long

@@ -260,16 +260,9 @@ def test_several_inputs_each_in_its_form():
     assert np.sqrt(np.square(found - expected).mean()) < 0.05 * expected.std()
 
 
-CORPUS = (
-    {f"pixels: {name}": case[:3] for name, case in folding.PIXELS.items()}
-    | {f"no pixels: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.NO_PIXELS.items()}
-    | {f"stops: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.STOPS.items()}
-    | {f"others: {name}": case[:3] for name, case in folding.OTHERS.items()}
-    | {f"folded: {name}": case[:3] for name, case in weights.FOLDED.items()}
-    | {f"kept: {name}": case[:3] for name, case in weights.KEPT.items()}
-)
+CORPUS = users.corpus(folding, weights)
 # What the converter cannot express, whatever it is folded to.
-IMPOSSIBLE = ("stops: bits read as another type", "stops: several results", "kept: weights of the input's own")
+IMPOSSIBLE = ("stops: several results", "kept: weights of the input's own")
 
 
 @pytest.mark.long

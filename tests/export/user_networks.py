@@ -134,3 +134,21 @@ def run(converted, data, *, backend=None):
     outputs = [loaded.run([array[index : index + 1] for array in data.values()])[0] for index in range(count)]
     loaded.close()
     return np.concatenate(outputs)
+
+
+def corpus(folding, weights):
+    """Every way of writing preprocessing that the tests of folding know: name → inputs, function, network.
+
+    Those that neither format has an operator for are left out: bits read as another type.
+    """
+    cases = (
+        {f"pixels: {name}": case[:3] for name, case in folding.PIXELS.items()}
+        | {f"no pixels: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.NO_PIXELS.items()}
+        | {f"stops: {name}": (folding.IMAGE, *case[:2]) for name, case in folding.STOPS.items()}
+        | {f"others: {name}": case[:3] for name, case in folding.OTHERS.items()}
+        | {f"folded: {name}": case[:3] for name, case in weights.FOLDED.items()}
+        | {f"kept: {name}": case[:3] for name, case in weights.KEPT.items()}
+        | {"mixed": (folding.MIXED, folding.mixed, folding.Joined())}
+    )
+    impossible = ("stops: bits read as another type", "others: floats as integers")
+    return {name: case for name, case in cases.items() if name not in impossible}
