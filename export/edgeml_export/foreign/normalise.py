@@ -113,6 +113,8 @@ def _dequantize(file: ForeignFile, mapping: TensorMapping) -> Normalised:
 def _append_dequantize(model: Any, tensor: ForeignTensor) -> ForeignTensor:
     from ai_edge_litert import schema_py_generated as schema
 
+    from edgeml_export.tflite_dequantize import dequantize_operator
+
     graph = model.subgraphs[0]
     source = graph.tensors[tensor.index]
     taken = {item.name for item in graph.tensors}
@@ -129,12 +131,7 @@ def _append_dequantize(model: Any, tensor: ForeignTensor) -> ForeignTensor:
     result.shape, result.shapeSignature = source.shape, source.shapeSignature
     index = len(graph.tensors)
     graph.tensors.append(result)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = _dequantize_code(model, 3 if tensor.dtype == "int16" else 2 if tensor.dtype == "int8" else 1)
-    operator.inputs, operator.outputs = np.array([tensor.index], np.int32), np.array([index], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    graph.operators.append(operator)
+    graph.operators.append(dequantize_operator(model, tensor.index, index))
     graph.outputs = np.array([index if int(other) == tensor.index else int(other) for other in graph.outputs], np.int32)
     signed = False
     for entry in (entry for signature in model.signatureDefs or [] for entry in signature.outputs or []):
@@ -142,18 +139,3 @@ def _append_dequantize(model: Any, tensor: ForeignTensor) -> ForeignTensor:
             entry.tensorIndex, signed = index, True
     name = tensor.name if signed and len(model.signatureDefs) == 1 else text
     return replace(tensor, name=name, dtype="float32", quantization=None, index=index)
-
-
-def _dequantize_code(model: Any, version: int) -> int:
-    """Position of the operator's code; its version says which types it takes (op_version.cc of TensorFlow Lite)."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    wanted = schema.BuiltinOperator.DEQUANTIZE
-    for position, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted and code.version >= version:
-            return position
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

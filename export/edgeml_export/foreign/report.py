@@ -79,6 +79,7 @@ class UnscoredReport:
             "parity_max_abs": self.parity.max_abs,
             "hostile": [result.to_dict() for result in self.hostile],
             "float_layers": [],
+            "small_layers": [],
             "search": [],
             "without_vnni": None if self.without_vnni is None else self.without_vnni.to_dict(),
             "required": True,
