@@ -125,9 +125,7 @@ def _converted(module: GraphModule, example: tuple[Tensor, ...]) -> bytes:
         names = {operator_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
         left = sorted(name for name in names if name.startswith(_FOREIGN))
         if left or len(model.subgraphs) != 1:
-            raise NotImplementedError(
-                f"{', '.join(left) or 'a subgraph'} is left, which TFLite runtimes do not compute"
-            )
+            raise ValueError(f"{', '.join(left) or 'a subgraph'} is left, which TFLite runtimes do not compute")
         Interpreter(model_content=content, num_threads=1).allocate_tensors()
     return content
 
