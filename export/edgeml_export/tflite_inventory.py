@@ -45,6 +45,13 @@ def tflite_inventory(content: bytes, front_outputs: Collection[str]) -> Inventor
             inside += 1
         else:
             outside += 1
+    for operator in graph.operators:
+        # A constant that is turned back belongs to who reads what it is turned into.
+        if (
+            operator_name(model, operator) == "DEQUANTIZE"
+            and constant(model, graph.tensors[operator.inputs[0]]) is not None
+        ):
+            readers[operator.inputs[0]] = readers.get(operator.outputs[0], set())
     weights, front = _weight_bytes(model, readers)
     return Inventory(
         weight_bytes=weights,

@@ -130,6 +130,7 @@ def test_a_users_dense_dft_shrinks_in_int8_variants_and_only_there(members):
         operators = reports[f"{form}-int8"].inventory.operators
         assert (operators.int8, operators.float_inside, operators.float_outside) == (2, 1, 0)
         assert reports[f"{form}-int8"].parity.sqnr_db > 25
+        assert reports[f"{form}-int8"].inventory.front_end_bytes == pytest.approx(dft_bytes / 4, rel=0.1)
 
 
 def test_tflite_turns_the_constant_back_in_front_of_everything(members):

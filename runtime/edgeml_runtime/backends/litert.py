@@ -109,7 +109,7 @@ class LiteRTBackend:
             inputs, sources = _pick(input_names, signature_inputs, interpreter.get_input_details(), "input")
             outputs, results = _pick(output_names, signature_outputs, interpreter.get_output_details(), "output")
             encodings = encodings or [None] * len(inputs)
-            writes = [_write(interpreter, *each) for each in zip(sources, inputs, encodings, strict=True)]
+            writes = [_write(interpreter, *each) for each in zip(inputs, encodings, strict=True)]
         except BackendError:
             raise
         except Exception as error:
@@ -148,7 +148,7 @@ def _describe(name: str, detail: dict[str, Any]) -> TensorInfo:
     return TensorInfo(name=name, dtype=np.dtype(detail["dtype"]).name, shape=tuple(detail["shape"].tolist()))
 
 
-def _write(interpreter: Any, index: int, tensor: TensorInfo, encoding: InputEncoding | None) -> _Write:
+def _write(interpreter: Any, tensor: TensorInfo, encoding: InputEncoding | None) -> _Write:
     """What puts a feed into the tensor of an index, as ``set_tensor`` does."""
     if encoding is None:
         return interpreter.set_tensor  # type: ignore[no-any-return]
@@ -156,7 +156,7 @@ def _write(interpreter: Any, index: int, tensor: TensorInfo, encoding: InputEnco
         raise BackendFailedError(f"{encoding.value} needs an int8 input, found {tensor!r}; export it again")
     set_tensor, shape, uint8, xor = interpreter.set_tensor, tensor.shape, np.dtype(np.uint8), np.bitwise_xor
     # Written here and copied from here: faster than asking the interpreter for a view of its tensor at every run.
-    encoded = np.empty(shape, np.int8)  # type: ignore[arg-type]
+    encoded = np.empty([size or 1 for size in shape], np.int8)
     pixels, top_bit = encoded.view(uint8), np.array(0x80, uint8)  # a scalar takes a quarter longer
 
     def write_offset_binary(index: int, feed: NDArray[Any]) -> None:
