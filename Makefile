@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use and again when the pins change.
-#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make debian
+#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make timm    make debian
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.edgeml-ready
 RUNTIME_READY := $(RUNTIME_VENV)/.edgeml-ready
 TFLITE_READY := $(TFLITE_VENV)/.edgeml-ready
+TIMM := .build/timm
+TIMM_READY := $(TIMM)/.edgeml-ready
 DEMO := demo
 PYTEST_ARGS ?=
 
@@ -24,7 +26,7 @@ TFLITE_FITS := import sys, venv, ensurepip; sys.exit(sys.platform != "linux" or 
 TFLITE_PYTHON ?= $(shell for python in $(BIN)/python python3.11 python3; do \
 	"$$python" -c '$(TFLITE_FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test debian docs docs-check clean
+.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test timm debian docs docs-check clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,13 +59,21 @@ $(TFLITE_READY): constraints-tflite.txt runtime/pyproject.toml | $(READY)
 		$(TFLITE_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps \
 		-c constraints-tflite.txt tflite-support flatbuffers; touch $@; }
 
+# Beside .venv and not in it: a torchvision built for another PyTorch than the one there, as PyPI's is where PyTorch is
+# without CUDA, keeps Lightning from being imported.
+$(TIMM_READY): constraints.txt | $(READY)
+	@rm -rf $(TIMM)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target $(TIMM) \
+		-c constraints.txt timm torchvision
+	@touch $@
+
 demo: $(READY)  ## Train on handwritten digits, export, bench and predict, in ./demo
 	$(BIN)/edgeml demo $(DEMO)
 
 test: $(READY) $(TFLITE_READY)  ## Run the tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-test-long: $(READY)  ## Run the tests that take minutes
+test-long: $(READY) $(TIMM_READY)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m long $(PYTEST_ARGS)
 
 lint: $(READY)  ## ruff, formatting, strict mypy
@@ -82,6 +92,8 @@ runtime-test: $(RUNTIME_READY)  ## Run the runtime's tests with numpy and the ba
 
 tflite-test: $(READY) $(TFLITE_READY)  ## Run the tests of tflite-runtime 2.14, in an environment of its own
 	$(BIN)/python -m pytest -q tests/compat $(PYTEST_ARGS)
+
+timm: $(TIMM_READY)  ## Put timm and torchvision into .build/timm, for the test of a network from a package
 
 debian:  ## Install the Debian packages that some tests need, as root; otherwise say which are missing
 	@missing=; test "$$(uname -sm)" != "Linux x86_64" || command -v qemu-x86_64 >/dev/null || missing=qemu-user; \

@@ -20,7 +20,7 @@ from zoo_weights import aim, randomise, settle
 
 from edgeml_evaluate import LabelledData
 from edgeml_runtime.contract_parse import parse_contract
-from edgeml_train.features import Chain, FeaturePipeline, ImageFeatures, LogMel
+from edgeml_train.features import Cepstra, Chain, FeaturePipeline, ImageFeatures, LogMel
 from edgeml_train.fused import FusedModel, predict_array
 
 if TYPE_CHECKING:
@@ -35,30 +35,6 @@ __all__ = ["ZOO", "ZooEntry"]
 _SEED = 20210614
 _SETTLING_ITEMS = 96
 _BATCH = 32
-
-
-class Cepstra(FeaturePipeline):
-    """The first coefficients of an orthonormal DCT-II over the mel bands, [b, 1, frames, mels] → [b, 1, frames, n].
-
-    Args:
-        mels: Mel bands.
-        coefficients: How many to keep.
-    """
-
-    def __init__(self, *, mels: int, coefficients: int) -> None:
-        super().__init__()
-        angles = np.pi / mels * np.outer(np.arange(mels) + 0.5, np.arange(coefficients))
-        basis = np.cos(angles) * np.sqrt(2 / mels)
-        basis[:, 0] /= np.sqrt(2)
-        self.register_buffer("basis", torch.tensor(basis, dtype=torch.float32))
-        self.basis: Tensor
-
-    def fit(self, inputs: Any) -> None:
-        """Nothing is learned."""
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """Transform."""
-        return torch.matmul(log_mel, self.basis)
 
 
 class MeanSquaredError(nn.Module):

@@ -6,6 +6,7 @@ With ``EDGEML_NO_SKIPS=1`` in the environment, a test that a command could have 
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -66,3 +67,12 @@ def pytest_make_collect_report(collector):
     report = yield
     _refuse_unlisted_skip(report, collector.config)
     return report
+
+
+@pytest.fixture(scope="session")
+def series_folder():
+    """The module that writes folders of time series."""
+    spec = importlib.util.spec_from_file_location("series_folder", Path(__file__).with_name("series_folder.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

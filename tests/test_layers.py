@@ -31,13 +31,13 @@ EXPORT = f"flatbuffers numpy torch onnx onnxscript onnxruntime litert_torch ai_e
 
 ROOMS = {
     "edgeml_runtime": room("runtime", "", f"numpy PIL {BACKENDS}"),
-    "edgeml_evaluate": room("evaluate", "edgeml_runtime", "numpy sklearn"),
+    "edgeml_evaluate": room("evaluate", "edgeml_runtime", "numpy scipy sklearn"),
     "edgeml_devices": room("devices", "edgeml_runtime", "numpy pytest"),
     "edgeml_export": room("export", "edgeml_evaluate edgeml_runtime", EXPORT),
     "edgeml_train": room(
         "train",
         "edgeml_export edgeml_devices edgeml_evaluate edgeml_runtime",
-        "numpy PIL safetensors sklearn torch lightning mlflow optuna",
+        "numpy PIL pyarrow safetensors sklearn threadpoolctl torch lightning mlflow optuna",
     ),
     "edgeml_fleet": room("fleet", "edgeml_evaluate edgeml_runtime", "numpy starlette uvicorn duckdb tuf"),
     "edgeml_cli": room(

@@ -20,9 +20,10 @@ PUBLIC_NAMES = {
     """,
     "edgeml_runtime.loaders": "LOADERS Loader LoaderLimits load_tensor loader_faults",
     "edgeml_evaluate": """
-        Interval LabelledData MetricValue PairedLoss Score SliceLoss SliceResult compute_metric decide
-        decision_output metric_interval paired_loss run_backend score_predictions slice_losses slice_report
-        wilson_interval
+        EventLoss Interval LabelledData MetricValue OperatingPoint PairedLoss Ranking Score SliceLoss
+        SliceResult Threshold choose_threshold compute_metric decide decision_output difference_interval
+        event_loss metric_interval operating_point paired_loss rank_scores run_backend score_predictions
+        slice_losses slice_report wilson_interval
     """,
     "edgeml_devices": """
         BenchReport BudgetResult DeviceProfile Verdict bench check_budgets known_profiles load_profile match
@@ -34,19 +35,33 @@ PUBLIC_NAMES = {
         VnniCheck export_bundle
     """,
     "edgeml_export.explain": "explain_html write_explanation",
+    "edgeml_export.fakequant": """
+        LearnedRange LearnedRanges MeasuredVariant SimulatedModel measure_int8 simulate_int8
+    """,
     "edgeml_export.foreign": """
         ForeignData ForeignLimits ForeignReport UnscoredReport export_foreign load_foreign_data
     """,
     "edgeml_export.graph": "",
     "edgeml_train": """
-        TEMPLATES Project ProjectExport Splits Task TrainReport TrainSettings TrainedRun export_project
-        init_project load_run train_project train_schema
+        Project ProjectExport QatReport RunComparison SlimRequest Splits TEMPLATES Task TrainReport
+        TrainSettings TrainedRun compare_runs export_project init_project load_run train_project train_qat_project
+        train_schema
     """,
     "edgeml_train.data": """
-        Recording find_recordings handwritten_digits load_recordings stratified_parts write_pngs
+        CIFAR10_LABELS Event LabelledFile LoadedFiles Part Recording SPEECH_COMMANDS_12 Series cut_windows
+        find_images find_machine_sounds find_photographs find_recordings find_series find_speech_commands
+        grouped_parts handwritten_digits load_cifar10 load_files load_photographs load_series load_splits
+        load_table part_by_hash read_series split_students stratified_parts write_pngs
     """,
-    "edgeml_train.features": "Chain FeaturePipeline Fill ImageFeatures LogMel Standardise Window",
-    "edgeml_train.networks": "GlobalAveragePool count_parameters digit_cnn ds_cnn",
+    "edgeml_train.features": """
+        Cepstra Chain FeaturePipeline Fill Function ImageFeatures Join LogMel OneHot Relative Standardise Window
+    """,
+    "edgeml_train.networks": """
+        GlobalAveragePool ReconstructionScore ScoringAutoencoder count_parameters dense_autoencoder digit_cnn
+        ds_cnn load_pretrained mlp mobilenet_v1 resnet8
+    """,
+    "edgeml_train.slim": "ChannelGroup Channels NetworkShape SlimRequest Slimming find_channels",
+    "edgeml_train.qat": "QatReport QatRow Stage",
     "edgeml_train.templates": "TEMPLATES Template init_project",
     "edgeml_fleet": "",
     "edgeml_cli": "",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from edgeml_cli.render import budget_table, milliseconds, rounded, simple_table, size_text, value_text
+from edgeml_cli.render import budget_table, milliseconds, rounded, size_text, value_text
 from edgeml_cli.render_export import render_export
+from edgeml_cli.render_table import simple_table
 
 if TYPE_CHECKING:
     from pathlib import Path

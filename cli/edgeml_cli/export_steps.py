@@ -122,7 +122,7 @@ def _export_foreign(
     page: Path | None,
     **_: Any,
 ) -> Report:
-    from edgeml_runtime.contract_file import read_contract_file
+    from edgeml_train.contract_file import read_contract_file
 
     contract = read_contract_file(toml).contract
     announce_loading(progress, "the converters")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from edgeml_cli.render import simple_table, size_text, slice_table, value_text
+from edgeml_cli.render import size_text, slice_table, value_text
+from edgeml_cli.render_table import simple_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "export": "edgeml_cli.commands.export:command",
     "inspect": "edgeml_cli.commands.inspect:command",
     "bench": "edgeml_cli.commands.bench:command",
+    "compare": "edgeml_cli.commands.compare:command",
     "predict": "edgeml_cli.commands.predict:command",
     "demo": "edgeml_cli.commands.demo:command",
     "schema": "edgeml_cli.commands.schema:command",

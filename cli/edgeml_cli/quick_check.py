@@ -11,7 +11,7 @@ __all__ = ["check_contract"]
 
 
 def check_contract(folder: Path) -> None:
-    """Check the contract and the settings of a project, where there is one, with light imports only.
+    """Check the files of a project, where there is one, with light imports only.
 
     Opening the project checks them again, and everything else besides.
 
@@ -20,12 +20,11 @@ def check_contract(folder: Path) -> None:
 
     Raises:
         ContractError: With all faults of the file.
-        ProjectError: When it cannot be read.
+        ProjectError: When it cannot be read, or task.py is still to be filled in.
     """
     toml = folder / "edgeml.toml"
     if not toml.is_file():
         return
-    from edgeml_runtime.contract_file import read_contract_file
-    from edgeml_train.settings import TrainSettings
+    from edgeml_train.project_file import read_project_file
 
-    TrainSettings.parse(read_contract_file(toml).train, source=str(toml))
+    read_project_file(folder)

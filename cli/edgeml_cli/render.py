@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
+
+from edgeml_cli.render_alarms import render_alarms
+from edgeml_cli.render_choice import choice_text, ranking_text
+from edgeml_cli.render_lineage import lineage_text
+from edgeml_cli.render_table import simple_table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = [
     "budget_table",
+    "fast_text",
     "milliseconds",
     "render_bench",
     "render_prediction",
     "render_training",
     "rounded",
-    "simple_table",
     "size_text",
     "slice_table",
     "value_text",
@@ -29,25 +33,8 @@ Report = Mapping[str, Any]
 
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "not_measured": "yellow"}
 TOP_SCORES = 5
+NAMED_FILES = 5
 BAR_WIDTH = 30
-
-
-def simple_table(*columns: str, title: str | None = None) -> Table:
-    """A table whose first column is text and whose others are figures.
-
-    Args:
-        columns: Headings; a ``<`` in front makes a later column text too.
-        title: Line above it.
-    """
-    table = Table(
-        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, collapse_padding=True
-    )
-    for index, heading in enumerate(columns):
-        left = index == 0 or heading.startswith("<")
-        table.add_column(
-            heading.removeprefix("<"), justify="left" if left else "right", overflow="fold", no_wrap=index == 0
-        )
-    return table
 
 
 def size_text(size_bytes: int) -> str:
@@ -62,6 +49,10 @@ def render_training(console: Console, report: Report) -> None:
     metric = report["metric"]
     name = metric["name"]
     console.print(f"split: [bold]{escape(report['split'])}[/], {metric['n']} test items\n")
+    if report.get("fast"):
+        console.print(fast_text(report["fast"]) + "\n", highlight=False)
+    if report["unreadable"]:
+        console.print(_unreadable_text(report["unreadable"]), soft_wrap=True, highlight=False)
     table = simple_table("model", name, "95 % interval")
     for baseline in report["baselines"]:
         table.add_row(baseline["name"], value_text(baseline["value"]), _interval(baseline))
@@ -69,10 +60,44 @@ def render_training(console: Console, report: Report) -> None:
     console.print(table)
     if report["slices"]:
         console.print(slice_table(report["slices"], name))
+    if report.get("anomaly"):
+        render_alarms(console, report["anomaly"])
+    if report.get("ranking"):
+        console.print(ranking_text(report["ranking"]) + "\n", highlight=False)
+    if lineage := lineage_text(report):
+        console.print(lineage + "\n", highlight=False)
+    if verdict := choice_text(report):
+        console.print(verdict + "\n", highlight=False)
     if not report["floor_met"]:
         console.print(f"[yellow]{name} misses the contract's floor (metric.floor).[/]\n")
+    if report["epochs"] == 0:
+        console.print(f"run {report['run_id']}, nothing trained: the weights are those of network() in task.py")
+        return
     resumed = f", resumed at {report['resumed_at']}" if report["resumed_at"] else ""
     console.print(f"run {report['run_id']}, {report['epochs']} epochs, best was {report['best_epoch']}{resumed}")
+
+
+def fast_text(fast: Report) -> str:
+    """What a fast run set, and what its figures are worth.
+
+    Args:
+        fast: The ``fast`` of a training's JSON form.
+    """
+    origin = "edgeml.toml has no \\[fast] table, so it is" if fast["default"] else "\\[fast] of edgeml.toml sets"
+    settings = escape(", ".join(fast["overrides"])) or "no more than the project's own settings"
+    return (
+        f"[yellow]A fast run:[/] {origin} {settings}. The figures show that the project works, not how good the model "
+        "gets."
+    )
+
+
+def _unreadable_text(unreadable: list[str]) -> str:
+    """What is missing from the data, the first few by name."""
+    lines = [f"[yellow]left out of the data because it cannot be used: {len(unreadable)}[/]"]
+    lines += [f"  {escape(message)}" for message in unreadable[:NAMED_FILES]]
+    if len(unreadable) > NAMED_FILES:
+        lines.append(f"  and {len(unreadable) - NAMED_FILES} more; --json names all of them")
+    return "\n".join(lines) + "\n"
 
 
 def slice_table(slices: list[Report], metric: str) -> Table:
@@ -146,6 +171,10 @@ def budget_table(budgets: list[Report]) -> Table:
 def render_prediction(console: Console, report: Report) -> None:
     """The label with its score, and the best few; or the plain outputs where there are no labels."""
     console.print(f"{escape(report['source'])}  [dim]({report['variant']})[/]\n")
+    if report["alarm"] is not None:
+        style, verdict = ("bold red", "alarm") if report["alarm"] else ("green", "no alarm")
+        console.print(f"  [{style}]{verdict}[/]  {report['score']:.3f} of the threshold")
+        return
     if report["scores"] is None:
         for name, values in report["outputs"].items():
             console.print(f"  {name}: {values}")

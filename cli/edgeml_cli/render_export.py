@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from edgeml_cli.render import simple_table, size_text, value_text
+from edgeml_cli.render import size_text, value_text
+from edgeml_cli.render_table import simple_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

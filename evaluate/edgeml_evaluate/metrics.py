@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from edgeml_evaluate.areas import AREAS, roc_area
 from edgeml_runtime.contract import Contract, MetricName, TargetKind
 from edgeml_runtime.errors import InputError
 
@@ -24,20 +25,22 @@ def compute_metric(name: MetricName, targets: Array, predictions: Array) -> floa
 
     Args:
         name: Which metric.
-        targets: [n], class index or value.
-        predictions: [n], class index or value.
+        targets: [n], class index or value; 0 or 1 for areas under the ROC curve.
+        predictions: [n], class index, value or anomaly score.
 
     Returns:
         The metric: a share in [0, 1], or an error in the target's unit for ``mae`` and ``rmse``.
 
     Raises:
-        InputError: When there are no items, or the two arrays differ in length.
+        InputError: When there are no items, the two arrays differ in length, or an area lacks one kind of item.
     """
     if len(targets) != len(predictions) or len(targets) == 0:
         raise InputError(
             f"{name.value}: expected as many predictions as targets, at least one; "
             f"found {len(targets)} targets and {len(predictions)} predictions"
         )
+    if name in AREAS:
+        return roc_area(name, targets, predictions)
     if name is MetricName.ACCURACY:
         return float(sk.accuracy_score(targets, predictions))
     if name is MetricName.MAE:
@@ -67,10 +70,10 @@ def decide(contract: Contract, outputs: Array) -> Array:
 
     Args:
         contract: The contract.
-        outputs: [n, classes] logits or scores for classification; [n] or [n, 1] values for regression.
+        outputs: [n, classes] logits or scores for classification; [n] or [n, 1] values or anomaly scores.
 
     Returns:
-        [n]: the class index of the largest score (the first one of equals), or the value as float64.
+        [n]: the class index of the largest score (the first one of equals), or the value or anomaly score as float64.
 
     Raises:
         InputError: When the shape does not fit the target.

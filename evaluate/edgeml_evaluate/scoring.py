@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml_evaluate.alarms import OperatingPoint, operating_point
 from edgeml_evaluate.intervals import Interval, metric_interval
 from edgeml_evaluate.metrics import compute_metric, decide
-from edgeml_evaluate.slices import SliceResult, attribute_of, slice_report
+from edgeml_evaluate.slices import SliceResult, interval_groups, slice_report
 from edgeml_runtime.contract import Contract, MetricName
 from edgeml_runtime.errors import InputError
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
@@ -64,14 +65,17 @@ class Score:
     Attributes:
         metric: Over all items.
         slices: On every slice of the contract.
+        alarms: What the alarms of an anomaly score are worth; None for other targets.
     """
 
     metric: MetricValue
     slices: tuple[SliceResult, ...]
+    alarms: OperatingPoint | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"metric": self.metric.to_dict(), "slices": [result.to_dict() for result in self.slices]}
+        """JSON values; ``alarms`` only where there are some."""
+        values = {"metric": self.metric.to_dict(), "slices": [result.to_dict() for result in self.slices]}
+        return values | ({"alarms": self.alarms.to_dict()} if self.alarms else {})
 
 
 def score_predictions(contract: Contract, data: LabelledData, logits: Array) -> Score:
@@ -80,7 +84,8 @@ def score_predictions(contract: Contract, data: LabelledData, logits: Array) -> 
     Args:
         contract: Names metric, slices and group.
         data: The items.
-        logits: [n, classes] logits or scores of those items; [n] or [n, 1] values for regression.
+        logits: [n, classes] logits or scores of those items; [n] or [n, 1] values for regression, or anomaly scores as
+            multiples of the threshold.
 
     Returns:
         The score, with intervals that respect the contract's group.
@@ -92,11 +97,11 @@ def score_predictions(contract: Contract, data: LabelledData, logits: Array) -> 
     predictions = decide(contract, logits)
     name = contract.metric.primary
     value = compute_metric(name, data.targets, predictions)
-    groups = attribute_of(contract, data, contract.group) if contract.group else None
-    interval = metric_interval(name, data.targets, predictions, groups)
+    interval = metric_interval(name, data.targets, predictions, interval_groups(contract, data))
     return Score(
         metric=MetricValue(name=name, value=value, interval=interval, n=len(data)),
         slices=slice_report(contract, data, predictions),
+        alarms=operating_point(contract, data, predictions) if contract.anomaly else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml_evaluate.alarms import resampling_blocks
 from edgeml_evaluate.intervals import Interval, metric_interval
 from edgeml_evaluate.metrics import compute_metric
 from edgeml_runtime.contract import Contract, MetricName, TargetKind
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeml_evaluate.data import LabelledData
 
-__all__ = ["SliceResult", "attribute_of", "class_labels", "slice_masks", "slice_report"]
+__all__ = ["SliceResult", "attribute_of", "class_labels", "interval_groups", "slice_masks", "slice_report"]
 
 Array = NDArray[Any]
 
@@ -86,8 +87,29 @@ def attribute_of(contract: Contract, data: LabelledData, name: str) -> Array:
     )
 
 
+def interval_groups(contract: Contract, data: LabelledData) -> Array | None:
+    """Which items resemble each other, so that they count as one when it is asked how sure a metric is.
+
+    Args:
+        contract: Names the group, if any.
+        data: The items.
+
+    Returns:
+        [n] of str: the contract's group; without one, for anomaly scores, items of one event, or of one series and day;
+        None where items are independent.
+
+    Raises:
+        ProjectError: When the group is missing.
+    """
+    if contract.group is not None:
+        return attribute_of(contract, data, contract.group)
+    return resampling_blocks(data) if contract.target.kind is TargetKind.ANOMALY else None
+
+
 def slice_masks(contract: Contract, data: LabelledData) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Which items are in which slice.
+
+    The areas that anomaly scores are judged by need both kinds of item: slices that lack one are left out.
 
     Args:
         contract: Names the attributes to slice by.
@@ -102,7 +124,9 @@ def slice_masks(contract: Contract, data: LabelledData) -> Iterator[tuple[str, N
     for name in contract.slices.by:
         values = attribute_of(contract, data, name)
         for value in np.unique(values):
-            yield f"{name}={value}", values == value
+            mask = values == value
+            if contract.target.kind is not TargetKind.ANOMALY or len(np.unique(data.targets[mask])) > 1:
+                yield f"{name}={value}", mask
 
 
 def slice_report(contract: Contract, data: LabelledData, predictions: Array) -> tuple[SliceResult, ...]:
@@ -119,7 +143,7 @@ def slice_report(contract: Contract, data: LabelledData, predictions: Array) -> 
     Raises:
         ProjectError: When an attribute is missing.
     """
-    groups = attribute_of(contract, data, contract.group) if contract.group else None
+    groups = interval_groups(contract, data)
     return tuple(
         _slice(contract, name, data.targets[mask], predictions[mask], groups, mask)
         for name, mask in slice_masks(contract, data)

@@ -102,12 +102,7 @@ def _variant(trial: Trial, contract: Contract) -> Variant:
         inputs={item.name: item.name for item in contract.inputs},
         outputs={item.name: item.name for item in contract.outputs},
         weight_bytes=report.weight_bytes,
-        metrics={
-            "metric": report.metric.to_dict(),
-            "slices": [result.to_dict() for result in report.slices],
-            "paired_loss": report.paired_loss.to_dict(),
-            "slice_losses": [loss.to_dict() for loss in report.slice_losses],
-        },
+        metrics=report.metrics,
         parity=report.evidence(),
         input_encodings=converted.input_encodings,
         refused_by=converted.refused_by,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeml_export.converters import RangeSources
     from edgeml_export.report import VariantReport
 
 __all__ = ["card_with_variants"]
@@ -38,4 +39,13 @@ def card_with_variants(card: str, variants: Sequence[VariantReport]) -> str:
             f"| {variant.id} | {variant.bytes} | {variant.weight_bytes} | {metric.name.value} {metric.value:.4f} "
             f"| {interval.low:.4f} – {interval.high:.4f} | {variant.parity.max_abs_of_std:.1e} |"
         )
+    learned = [variant for variant in variants if variant.ranges is not None]
+    if learned:
+        lines += ["", "Ranges of activations, where they are integers:", ""]
+        lines += [f"- {variant.id}: {_sources(variant.ranges)}" for variant in learned if variant.ranges is not None]
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _sources(ranges: RangeSources) -> str:
+    calibrated = f", {ranges.calibrated} calibrated" if ranges.calibrated else ", none calibrated"
+    return f"{ranges.learned} learned by quantization-aware training{calibrated}"

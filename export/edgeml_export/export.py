@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeml_export.bundling import write_trials
+from edgeml_export.fakequant.build import known_ranges
 from edgeml_export.hostile import HOSTILE_CASES, hostile_inputs
 from edgeml_export.prepared import prepare, refuse_unbounded_outputs, run_eager
 from edgeml_export.report import ExportReport
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from edgeml_evaluate import LabelledData
+    from edgeml_export.fakequant.learned import LearnedRanges
     from edgeml_export.graph.folding import Folding
     from edgeml_export.scheme import VariantSpec
     from edgeml_export.sensitivity import LayerLoss
@@ -57,6 +59,7 @@ def export_bundle(
     options: ExportOptions | None = None,
     golden_files: Mapping[int, str] | None = None,
     card: str = "",
+    learned: LearnedRanges | None = None,
     progress: Progress = silent,
 ) -> ExportReport:
     """Export a fused model into a bundle of variants that were all tried on the test set.
@@ -76,6 +79,8 @@ def export_bundle(
         options: How to export; the defaults of :class:`ExportOptions` when left out.
         golden_files: Test item → path of the encoded file it was decoded from, where there is one.
         card: Markdown that describes model, data and training.
+        learned: Ranges of activations that quantization-aware training has learned, which int8 variants take instead of
+            calibrated ones; None where there are none.
         progress: Told about every step.
 
     Returns:
@@ -89,7 +94,7 @@ def export_bundle(
     options = options or ExportOptions()
     specs = _specs(contract)
     out = out.absolute()
-    tried = _try_all(fused, specs, contract, calibration, validation, test, options, progress)
+    tried = _try_all(fused, specs, contract, calibration, validation, test, options, learned, progress)
     report = ExportReport(
         bundle=out,
         bundle_bytes=0,
@@ -137,6 +142,7 @@ def _try_all(
     validation: LabelledData | None,
     test: LabelledData,
     options: ExportOptions,
+    learned: LearnedRanges | None,
     progress: Progress,
 ) -> _Tried:
     """Make every variant, then try every one, in the contract's order: what is tried on decides nothing."""
@@ -144,7 +150,10 @@ def _try_all(
     prepared = prepare(fused, contract, calibration, test, validation if options.search else None)
     traced = trace(prepared, dynamic_batch=options.dynamic_batch)
     progress(ProgressEvent(step="trace", done=1, total=1))
-    maker = VariantMaker(prepared, traced, calibration=calibration, validation=validation, progress=progress)
+    known = None if learned is None else known_ranges(prepared, learned, calibration)
+    maker = VariantMaker(
+        prepared, traced, calibration=calibration, validation=validation, progress=progress, learned=known
+    )
     variants = [maker.make(spec, search=options.search) for spec in specs]
     quantized = next((spec for spec in specs if spec.precision.is_static), None)
     layers = maker.sensitivity(quantized) if options.explain and quantized is not None else ()

@@ -36,6 +36,8 @@ def check_items(contract: Contract, items: LabelledData, split: str) -> None:
     check_inputs(contract, items, split)
     if contract.target.kind is TargetKind.CLASSIFICATION:
         _check_classes(contract, items, split)
+    elif contract.target.kind is TargetKind.ANOMALY:
+        _check_kinds(items, split)
     else:
         _check_numbers(items, split)
     for name in (*contract.slices.by, contract.group):
@@ -58,6 +60,15 @@ def _check_classes(contract: Contract, items: LabelledData, split: str) -> None:
             f"export: {split} item {item}: expected a target from 0 to {count - 1}, one of the {count} labels of "
             f"{scores.name!r}, found {int(items.targets[item])}; correct the labels in edgeml.toml or what splits() in "
             "task.py gives"
+        )
+
+
+def _check_kinds(items: LabelledData, split: str) -> None:
+    found = np.unique(items.targets).tolist()
+    if found != [0, 1] and not (split != "test" and found == [0]):
+        raise ProjectError(
+            f"export: {split} items: expected targets 0 (usual) and 1 (unusual), both of them in the test split, found "
+            f"{found[:5]}; correct what splits() in task.py gives"
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeml_export.onnx_model import OnnxGraph
     from edgeml_export.scheme import QuantScheme
 
-__all__ = ["quantize_onnx", "quantize_onnx_dynamic"]
+__all__ = ["quantize_onnx", "quantize_onnx_dynamic", "quantized_names"]
 
 _FLOAT_OUTPUTS = frozenset({"Gemm", "MatMul"})
 
@@ -123,6 +123,18 @@ def quantize_onnx_dynamic(graph: OnnxGraph, quant: QuantScheme, float_nodes: Col
         return _tidy(onnx.load(path))
 
 
+def quantized_names(model: ModelProto) -> frozenset[str]:
+    """The activations that a model rounds by itself.
+
+    Args:
+        model: In QDQ form.
+
+    Returns:
+        Names of the tensors that a QuantizeLinear reads; pixels, which are integers from the start, are not among them.
+    """
+    return frozenset(node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear")
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """onnxruntime.quantization logs to the root logger and raises bare builtins."""
@@ -186,6 +198,8 @@ def _hand_on_sums(model: ModelProto, graph: OnnxGraph) -> None:
         quantize = maker.get(dequantize.input[0]) if dequantize is not None else None
         product = maker.get(quantize.input[0]) if quantize is not None else None
         if product is None or product.op_type not in _FLOAT_OUTPUTS or quantize is None or dequantize is None:
+            continue
+        if (quantize.op_type, dequantize.op_type) != ("QuantizeLinear", "DequantizeLinear"):
             continue
         for node in nodes:
             node.input[:] = [output.name if name == product.output[0] else name for name in node.input]

@@ -11,7 +11,8 @@ from edgeml_export.scopes import within
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeml_evaluate import MetricValue, PairedLoss, SliceLoss, SliceResult
+    from edgeml_evaluate import EventLoss, MetricValue, OperatingPoint, PairedLoss, SliceLoss, SliceResult
+    from edgeml_export.converters import RangeSources
     from edgeml_export.graph.folding import Folding
     from edgeml_export.hostile import HostileResult
     from edgeml_export.inventory import Inventory
@@ -44,6 +45,9 @@ class VariantReport:
         without_vnni: Its answers on an x86 without VNNI; None where that does not concern it.
         required: Whether there is no bundle without it.
         reason: Why it is not shipped; None where it is good.
+        alarms: What the alarms of an anomaly score are worth; None for other targets.
+        event_loss: What they lose against fp32's.
+        ranges: How many ranges of activations were learned and how many calibrated; None where training learned none.
     """
 
     id: str
@@ -62,6 +66,9 @@ class VariantReport:
     without_vnni: VnniCheck | None
     required: bool
     reason: str | None
+    ranges: RangeSources | None = None
+    alarms: OperatingPoint | None = None
+    event_loss: EventLoss | None = None
 
     @property
     def shipped(self) -> bool:
@@ -104,12 +111,26 @@ class VariantReport:
             "export.float_scopes, or leave the variant out"
         )
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What a bundle's manifest states of its quality, as JSON values."""
+        values: dict[str, Any] = {
+            "metric": self.metric.to_dict(),
+            "slices": [result.to_dict() for result in self.slices],
+            "paired_loss": self.paired_loss.to_dict(),
+            "slice_losses": [loss.to_dict() for loss in self.slice_losses],
+        }
+        if self.alarms is not None and self.event_loss is not None:
+            values |= {"alarms": self.alarms.to_dict(), "event_loss": self.event_loss.to_dict()}
+        return values
+
     def evidence(self) -> dict[str, Any]:
         """What a bundle's manifest states of its parity, as JSON values."""
         return {
             **self.parity.to_dict(),
             "hostile": [result.to_dict() for result in self.hostile],
             "float_layers": list(self.float_layers),
+            **({} if self.ranges is None else {"ranges": self.ranges.to_dict()}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +149,8 @@ class VariantReport:
             "paired_loss": self.paired_loss.to_dict(),
             "worst_slice": None if self.worst_slice is None else self.worst_slice.to_dict(),
             "slice_losses": [loss.to_dict() for loss in self.slice_losses],
+            "alarms": self.alarms.to_dict() if self.alarms else None,
+            "event_loss": self.event_loss.to_dict() if self.event_loss else None,
             "parity": self.parity.to_dict(),
             "parity_max_abs": self.parity_max_abs,
             "hostile": [result.to_dict() for result in self.hostile],
@@ -138,6 +161,7 @@ class VariantReport:
             "required": self.required,
             "shipped": self.shipped,
             "reason": self.reason,
+            "ranges": None if self.ranges is None else self.ranges.to_dict(),
         }
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from edgeml_runtime.contract import CalibrationMethod
+from edgeml_runtime.contract import CalibrationMethod, WeightScales
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.manifest import ModelFormat
+
+if TYPE_CHECKING:
+    from edgeml_export.fakequant.matching import KnownRanges
 
 __all__ = [
     "KNOWN_VARIANTS",
@@ -53,6 +57,20 @@ class QuantScheme:
     activation_signed: bool
     per_channel: bool
 
+    @property
+    def weight_max(self) -> int:
+        """The integer that the largest weight of a scale takes, and minus which its negative takes.
+
+        For 8 bits 127, the symmetric range of both formats; for 7 bits 64, the reduced range of ONNX Runtime's
+        quantizer (onnxruntime.quantization.quant_utils, ``ONNX_INT_TYPE_REDUCED_RANGE``).
+        """
+        return 64 if self.weight_bits == 7 else 2 ** (self.weight_bits - 1) - 1
+
+    @property
+    def activation_max(self) -> int:
+        """How many steps a range of activations is divided into: 255 for 8 bits, 0 where they stay float."""
+        return 0 if self.activation_bits is None else 2**self.activation_bits - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantSpec:
@@ -85,6 +103,7 @@ class VariantPlan:
         float_layers: Dotted module paths that stay float beside the contract's float scopes.
         small_layers: Paths of layers inside the float scopes whose constants are stored as int8; they compute in float.
         dynamic_batch: Whether the batch dimension stays open.
+        learned: Ranges of activations that training has learned; None where calibration finds them.
     """
 
     spec: VariantSpec
@@ -93,6 +112,7 @@ class VariantPlan:
     float_layers: tuple[str, ...] = ()
     small_layers: tuple[str, ...] = ()
     dynamic_batch: bool = False
+    learned: KnownRanges | None = None
 
 
 # Unsigned activations by 7-bit weights: AVX2 without VNNI adds pairs of u8·s8 products in saturating int16
@@ -159,6 +179,7 @@ def plan_variant(
     spec: VariantSpec,
     *,
     calibration: CalibrationMethod,
+    weights: WeightScales = WeightScales.PER_CHANNEL,
     float_layers: tuple[str, ...] = (),
     dynamic_batch: bool = False,
 ) -> VariantPlan:
@@ -167,15 +188,19 @@ def plan_variant(
     Args:
         spec: Which variant.
         calibration: How ranges of activations are found.
+        weights: How many scales the weights of a layer have where it computes in integers.
         float_layers: Dotted module paths that stay float beside the contract's float scopes.
         dynamic_batch: Whether the batch dimension stays open.
 
     Returns:
         The plan, with the scheme of the variant.
     """
+    scheme = _SCHEMES[spec.format, spec.precision]
+    if scheme is not None and scheme.activation_bits is not None and weights is WeightScales.PER_TENSOR:
+        scheme = replace(scheme, per_channel=False)
     return VariantPlan(
         spec=spec,
-        scheme=_SCHEMES[spec.format, spec.precision],
+        scheme=scheme,
         calibration=calibration,
         float_layers=float_layers,
         dynamic_batch=dynamic_batch,

@@ -16,6 +16,7 @@ import torch
 from torch.fx import Node
 
 from edgeml_export.graph.layers import find_layers
+from edgeml_export.graph.running import call_node, run_nodes
 from edgeml_export.parity import decibels
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 
@@ -117,10 +118,10 @@ def measure_sensitivity(
     tallies = {path: _Tally() for path in groups}
     ranges: dict[Node, tuple[float, float]] = {}
     for index, item in enumerate(used):
-        _widen(ranges, _run(module, item), layers)
+        _widen(ranges, run_nodes(module, item), layers)
         progress(ProgressEvent(step="ranges of layers", done=index + 1, total=len(used)))
     for index, item in enumerate(used):
-        values = _run(module, item)
+        values = run_nodes(module, item)
         for path, group in groups.items():
             tallies[path].count(values, group, _activation_range(group, ranges))
             _try_quantized(module, values, group, scheme, ranges, output, tallies[path])
@@ -155,34 +156,6 @@ class _Tally:
                 self.counts += np.histogram(values[layer.node].float().numpy(), _BINS, ends)[0]
 
 
-def _run(module: GraphModule, inputs: tuple[Tensor, ...]) -> dict[Node, Any]:
-    """The value of every node."""
-    values: dict[Node, Any] = {}
-    feeds = iter(inputs)
-    with torch.inference_mode():
-        for node in module.graph.nodes:
-            if node.op == "placeholder":
-                values[node] = next(feeds)
-            elif node.op == "get_attr":
-                values[node] = _attribute(module, str(node.target))
-            elif node.op == "call_function":
-                values[node] = _call(node, values)
-    return values
-
-
-def _attribute(module: GraphModule, target: str) -> Any:
-    value: Any = module
-    for part in target.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _call(node: Node, values: Mapping[Node, Any]) -> Any:
-    arguments = torch.fx.node.map_arg(node.args, lambda item: values[item])
-    named = torch.fx.node.map_arg(node.kwargs, lambda item: values[item])
-    return node.target(*arguments, **named)  # type: ignore[operator]
-
-
 def _try_quantized(
     module: GraphModule,
     values: Mapping[Node, Any],
@@ -204,7 +177,7 @@ def _try_quantized(
                 continue
             seen = _Overlay(values, changed)
             if layer is None:
-                changed[node] = _call(node, seen)
+                changed[node] = call_node(node, seen)
                 continue
             changed[node] = _quantized_layer(layer, seen, scheme, ranges)
             tally.add(tally.own, values[node], changed[node])
@@ -238,12 +211,12 @@ def _quantized_layer(
 
 
 def _rounded_weight(layer: Layer, scheme: QuantScheme) -> Tensor:
-    """Symmetric integers: round(w / s) · s, s = max |w| / (2ᵇ⁻¹ − 1), per output channel where the scheme says so."""
+    """Symmetric integers: round(w / s) · s, s = max |w| / the largest; per output channel as the scheme says."""
     weight = layer.weight.float()
     axis = layer.channel_axis % weight.ndim
     others = [index for index in range(weight.ndim) if index != axis]
     largest = weight.abs().amax(dim=others, keepdim=True) if scheme.per_channel else weight.abs().max()
-    step = torch.clamp(largest / (2 ** (scheme.weight_bits - 1) - 1), min=torch.finfo(torch.float32).tiny)
+    step = torch.clamp(largest / scheme.weight_max, min=torch.finfo(torch.float32).tiny)
     return torch.round(weight / step) * step
 
 

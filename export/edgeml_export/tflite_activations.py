@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeml_export.calibration import Ranges
 
-__all__ = ["as_qsvs", "output_names", "tflite_activations"]
+__all__ = ["activation_names", "as_qsvs", "output_names", "tflite_activations"]
 
 
 def tflite_activations(content: bytes, inputs: Mapping[str, NDArray[Any]]) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -54,6 +54,18 @@ def tflite_activations(content: bytes, inputs: Mapping[str, NDArray[Any]]) -> It
             yield {names[place]: found for place, found in values.items()}
     except Exception as error:  # LiteRT raises bare builtins
         raise ProjectError(f"calibration failed: {type(error).__name__}: {error}") from error
+
+
+def activation_names(content: bytes) -> frozenset[str]:
+    """Names of the float32 tensors that are no constants.
+
+    Args:
+        content: The file, in fp32.
+
+    Returns:
+        The names that :func:`tflite_activations` gives.
+    """
+    return frozenset(_float_tensors(content)[0].values())
 
 
 def output_names(content: bytes) -> tuple[str, ...]:

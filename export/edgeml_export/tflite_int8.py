@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ai_edge_litert import schema_py_generated as schema
+
 from edgeml_export.calibration import refuse_unbounded
 from edgeml_export.quiet import quiet
 from edgeml_export.scheme import Precision
 from edgeml_export.tflite_activations import as_qsvs
-from edgeml_export.tflite_file import operator_name, read_tflite, write_tflite
+from edgeml_export.tflite_file import constant, operator_name, read_tflite, write_tflite
 from edgeml_export.tflite_model import SIGNATURE
 from edgeml_runtime.errors import DefectError, ProjectError
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from edgeml_export.scheme import QuantScheme
     from edgeml_export.tflite_model import TfliteGraph
 
-__all__ = ["quantize_tflite"]
+__all__ = ["quantize_tflite", "quantized_names"]
 
 
 def quantize_tflite(
@@ -69,6 +71,25 @@ def quantize_tflite(
         ) from error
     content = bytes(result.quantized_model)
     return _with_general_scales(content) if precision is Precision.INT16X8 else content
+
+
+def quantized_names(content: bytes) -> frozenset[str]:
+    """The activations that a file computes as integers by a scale of their own.
+
+    Args:
+        content: What :func:`quantize_tflite` gave.
+
+    Returns:
+        Their names in the fp32 graph. Where float operators read or write them too, the quantizer has left the name to
+        the float tensor, and given the integers the same name with ``_quantized`` behind it.
+    """
+    model = read_tflite(content)
+    integers = (schema.TensorType.INT8, schema.TensorType.INT16)
+    return frozenset(
+        tensor.name.decode().removesuffix("_quantized")
+        for tensor in model.subgraphs[0].tensors
+        if tensor.type in integers and constant(model, tensor) is None and tensor.quantization is not None
+    )
 
 
 def _with_general_scales(content: bytes) -> bytes:

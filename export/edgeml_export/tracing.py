@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeml_export.graph.layers import Layer
     from edgeml_export.prepared import Prepared
 
-__all__ = ["Traced", "trace"]
+__all__ = ["Traced", "trace", "trace_program"]
 
 # What torch.export raises for a decision by values that it does not know while it traces.
 _BY_VALUE = frozenset({"DataDependentOutputException", "DynamicOutputShapeException", "GuardOnDataDependentSymNode"})
@@ -69,7 +69,7 @@ def trace(prepared: Prepared, *, dynamic_batch: bool = False) -> Traced:
         ProjectError: When it cannot be traced, such as for control flow that depends on values, or draws random
             numbers.
     """
-    program = _program(prepared, dynamic_batch=dynamic_batch)
+    program = trace_program(prepared, dynamic_batch=dynamic_batch)
     refuse_random_operators(program)
     with quiet():
         graph = cut_pixels(program, prepared.input_names, prepared.example)
@@ -84,7 +84,19 @@ def trace(prepared: Prepared, *, dynamic_batch: bool = False) -> Traced:
         )
 
 
-def _program(prepared: Prepared, *, dynamic_batch: bool) -> ExportedProgram:
+def trace_program(prepared: Prepared, *, dynamic_batch: bool) -> ExportedProgram:
+    """Trace the model as it stands.
+
+    Args:
+        prepared: The model.
+        dynamic_batch: Leave the batch dimension open.
+
+    Returns:
+        The trace.
+
+    Raises:
+        ProjectError: When it cannot be traced.
+    """
     example, shapes = prepared.example, None
     if dynamic_batch:
         # A batch of one would be taken for a constant.

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml_evaluate import (
+    EventLoss,
     LabelledData,
     SliceLoss,
     decide,
     decision_output,
+    event_loss,
     paired_loss,
     run_backend,
     score_predictions,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from edgeml_export.search import SearchStep
     from edgeml_runtime.contract import Contract
 
-__all__ = ["Reference", "Trial", "fault", "run_trial", "run_variant", "validation_loss"]
+__all__ = ["Reference", "Trial", "event_fault", "fault", "run_trial", "run_variant", "validation_loss"]
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -126,6 +128,8 @@ def run_trial(
         slices=score.slices,
         paired_loss=paired_loss(contract, before, after, test.targets),
         slice_losses=slice_losses(contract, test, before, after),
+        alarms=score.alarms,
+        event_loss=event_loss(contract, test, before, after) if contract.anomaly else None,
         parity=measure_parity(name, reference.test[name], outputs[name]),
         hostile=judged,
         float_layers=plan.float_layers,
@@ -143,6 +147,7 @@ def run_trial(
         ),
         required=spec.id in contract.export.required,
         reason=None,
+        ranges=converted.ranges,
     )
     return Trial(
         plan=plan, converted=converted, outputs=outputs, report=report.judged(fault(report, contract, hostile))
@@ -234,6 +239,7 @@ def fault(report: VariantReport, contract: Contract, hostile: Outputs) -> str | 
         _hostile_fault(report.hostile),
         _loss_fault(report, contract),
         _slice_fault(report.slice_losses, contract),
+        event_fault(report.event_loss),
         report.without_vnni.fault if report.without_vnni else None,
     )
     return next((reason for reason in reasons if reason is not None), None)
@@ -282,6 +288,28 @@ def _slice_fault(losses: tuple[SliceLoss, ...], contract: Contract) -> str | Non
         f"on the slice {worst.name} it loses {worst.loss.drop:.4f} of {contract.metric.primary.value} against fp32 "
         f"over {worst.loss.n} test items; {worst.loss.allowed_drop:.4f} is allowed by export.max_slice_drop and "
         "export.max_slice_drop_items"
+    )
+
+
+def event_fault(loss: EventLoss | None) -> str | None:
+    """Why a variant must not be shipped for its alarms.
+
+    Args:
+        loss: What they lose against fp32's; None where there are none.
+
+    Returns:
+        The reason, or None where they are good.
+    """
+    if loss is None or loss.within:
+        return None
+    if loss.lost - loss.gained > loss.allowed:
+        return (
+            f"its alarms miss {loss.lost} of {loss.events} events that fp32 finds, and find {loss.gained} others; "
+            f"{loss.allowed:g} are allowed by export.max_metric_drop and export.max_metric_drop_items"
+        )
+    return (
+        f"it gives {loss.false_alarms_per_day:.3g} false alarms a day, anomaly.false_alarms_per_day_limit allows "
+        f"{loss.limit:g}"
     )
 
 

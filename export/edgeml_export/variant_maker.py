@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgeml_evaluate import LabelledData
     from edgeml_export.converters import Converter
+    from edgeml_export.fakequant.matching import KnownRanges
     from edgeml_export.prepared import Prepared
     from edgeml_export.scheme import QuantScheme, VariantPlan, VariantSpec
     from edgeml_export.tracing import Traced
@@ -58,6 +59,7 @@ class VariantMaker:
         calibration: Items of the training split.
         validation: Items that the precision search judges by; None where there is none.
         progress: Told about every step.
+        learned: Ranges that training has learned, for int8 variants; None where all are calibrated.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class VariantMaker:
         calibration: LabelledData,
         validation: LabelledData | None,
         progress: Progress,
+        learned: KnownRanges | None = None,
     ) -> None:
         self._prepared, self._traced = prepared, traced
         self._calibration, self._validation = calibration, validation
-        self._progress = progress
+        self._progress, self._learned = progress, learned
         self._reference: Outputs | None = None
         self._converters: dict[ModelFormat, Converter] = {}
         self._sensitivities: dict[tuple[QuantScheme, bool], tuple[LayerLoss, ...]] = {}
@@ -141,9 +144,12 @@ class VariantMaker:
         plan = plan_variant(
             spec,
             calibration=rules.calibration,
+            weights=rules.weights,
             float_layers=float_layers,
             dynamic_batch=self._traced.dynamic_batch,
         )
+        if spec.precision is Precision.INT8:
+            plan = replace(plan, learned=self._learned)
         return plan if plan.scheme is None else replace(plan, small_layers=self._small_layers(plan.scheme))
 
     def _small_layers(self, scheme: QuantScheme) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeml_runtime.tensors import InputSpec, OutputSpec
 
 __all__ = [
+    "AnomalyRules",
     "Budget",
     "BudgetName",
     "CalibrationMethod",
@@ -28,6 +29,7 @@ __all__ = [
     "TargetKind",
     "TargetSpec",
     "TelemetryFeature",
+    "WeightScales",
 ]
 
 
@@ -36,6 +38,7 @@ class TargetKind(Enum):
 
     CLASSIFICATION = "classification"
     REGRESSION = "regression"
+    ANOMALY = "anomaly"
 
 
 class MetricName(Enum):
@@ -46,6 +49,8 @@ class MetricName(Enum):
     MACRO_F1 = "macro_f1"
     MAE = "mae"
     RMSE = "rmse"
+    ROC_AUC = "roc_auc"
+    PARTIAL_AUC = "partial_auc"
 
     @property
     def higher_is_better(self) -> bool:
@@ -83,6 +88,13 @@ class CalibrationMethod(Enum):
     MSE = "mse"
 
 
+class WeightScales(Enum):
+    """How many scales the int8 weights of a layer have."""
+
+    PER_CHANNEL = "per_channel"
+    PER_TENSOR = "per_tensor"
+
+
 class Statistic(Enum):
     """What a telemetry feature takes from one tensor of one item."""
 
@@ -100,7 +112,7 @@ class TargetSpec:
 
     Attributes:
         name: Name of the predicted quantity, such as ``"digit"``.
-        kind: Classification or regression.
+        kind: Classification, regression, or how unusual an item is.
     """
 
     name: str
@@ -118,6 +130,25 @@ class MetricSpec:
 
     primary: MetricName
     floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomalyRules:
+    """When an anomaly score becomes an alarm, and what the alarms are worth.
+
+    Attributes:
+        false_alarms_per_day: The score's threshold is the lowest that keeps to it on the validation items.
+        item_minutes: How often a device asks the model.
+        rearm_minutes: How long an alarm lasts; no further one is raised meanwhile.
+        event_recall_floor: Share of the test set's events that a model must find.
+        false_alarms_per_day_limit: Most of them on the test set; None for no limit.
+    """
+
+    false_alarms_per_day: float
+    item_minutes: float
+    rearm_minutes: float = 60.0
+    event_recall_floor: float = 0.0
+    false_alarms_per_day_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +181,8 @@ class ExportRules:
         float_scopes: Dotted module paths inside the fused model that stay float in int8 variants.
         calibration_items: How many items of the training split calibrate the activation ranges.
         calibration: How a range is taken from their activations.
+        weights: Scales of the weights of layers that compute in integers: one per output channel, or one per tensor,
+            which is all that some backends know.
         oldest_onnxruntime: The oldest ONNX Runtime that variants for it must run on, such as ``1.15``; it decides the
             opset.
     """
@@ -164,6 +197,7 @@ class ExportRules:
     float_scopes: tuple[str, ...] = ("features",)
     calibration_items: int = 256
     calibration: CalibrationMethod = CalibrationMethod.MIN_MAX
+    weights: WeightScales = WeightScales.PER_CHANNEL
     oldest_onnxruntime: str = "1.15"
 
 
@@ -230,7 +264,7 @@ class Contract:
         description: One or two sentences for the card.
         inputs: At least one.
         outputs: At least one; a classifier has exactly one with role ``scores`` (with labels) and at most one with role
-            ``logits`` of the same shape.
+            ``logits`` of the same shape. An anomaly score has role ``value``; above 1 it is an alarm.
         target: What is predicted.
         metric: The primary metric with its floor.
         slices: Reported subsets.
@@ -239,6 +273,7 @@ class Contract:
         gate: How a candidate is judged.
         budgets: Limits per device profile.
         telemetry: Histograms watched in the field.
+        anomaly: When a score is an alarm; None unless the target is an anomaly score.
     """
 
     name: str
@@ -254,3 +289,4 @@ class Contract:
     gate: GateRules
     budgets: tuple[Budget, ...]
     telemetry: tuple[TelemetryFeature, ...]
+    anomaly: AnomalyRules | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from edgeml_runtime.canonical import canonical_json, sha256_hex
 from edgeml_runtime.contract import (
+    AnomalyRules,
     Budget,
     BudgetName,
     CalibrationMethod,
@@ -21,6 +23,7 @@ from edgeml_runtime.contract import (
     TargetKind,
     TargetSpec,
     TelemetryFeature,
+    WeightScales,
 )
 from edgeml_runtime.contract_rules import check_whole, condition
 from edgeml_runtime.fields import FaultCollector, Table, describe, is_number, near
@@ -101,6 +104,8 @@ def contract_to_dict(contract: Contract) -> dict[str, Any]:
     }
     if contract.group is not None:
         document["groups"] = {"key": contract.group}
+    if contract.anomaly is not None:
+        document["anomaly"] = _anomaly_to_dict(contract.anomaly)
     return document
 
 
@@ -132,6 +137,7 @@ def _parse(table: Table) -> Contract:
         gate=_parse_gate(table.table("gate")),
         budgets=_parse_budgets(table.table("budgets")),
         telemetry=_parse_telemetry(table),
+        anomaly=_parse_anomaly(table),
     )
     model.refuse_unknown()
     return contract
@@ -141,7 +147,9 @@ def _parse_target(table: Table) -> TargetSpec:
     target = table.table("target", required=True, question="What does the model predict?")
     spec = TargetSpec(
         name=target.text("name", question="What does the model predict: a digit, a pressure?"),
-        kind=target.member("kind", TargetKind, question="Does it choose one of several classes, or estimate a number?"),
+        kind=target.member(
+            "kind", TargetKind, question="Does it choose a class, estimate a number, or say how unusual an item is?"
+        ),
     )
     target.refuse_unknown()
     return spec
@@ -157,6 +165,28 @@ def _parse_metric(table: Table) -> MetricSpec:
     )
     metric.refuse_unknown()
     return spec
+
+
+def _parse_anomaly(table: Table) -> AnomalyRules | None:
+    if not table.has("anomaly"):
+        return None
+    anomaly = table.table("anomaly")
+    rate, limit = "false_alarms_per_day", "false_alarms_per_day_limit"
+    rules = AnomalyRules(
+        false_alarms_per_day=anomaly.number(
+            rate, low=0, high=_LARGE, question="How many a day will anybody put up with?"
+        ),
+        item_minutes=anomaly.number("item_minutes", low=0, high=_LARGE, question="How often does the device ask?"),
+        rearm_minutes=anomaly.number("rearm_minutes", 60.0, low=0, high=_LARGE),
+        event_recall_floor=anomaly.number("event_recall_floor", 0.0, low=0, high=1),
+        false_alarms_per_day_limit=anomaly.number(limit, low=0, high=_LARGE) if anomaly.has(limit) else None,
+    )
+    anomaly.refuse_unknown()
+    return rules
+
+
+def _anomaly_to_dict(rules: AnomalyRules) -> dict[str, Any]:
+    return {key: value for key, value in asdict(rules).items() if value is not None}
 
 
 def _parse_slices(table: Table) -> SliceRules:
@@ -190,6 +220,7 @@ def _parse_export(table: Table) -> ExportRules:
         float_scopes=table.texts("float_scopes", default.float_scopes),
         calibration_items=table.integer("calibration_items", default.calibration_items, low=1, high=10**7),
         calibration=table.member("calibration", CalibrationMethod, default.calibration),
+        weights=table.member("weights", WeightScales, default.weights),
         oldest_onnxruntime=table.text("oldest_onnxruntime", default.oldest_onnxruntime),
     )
     table.refuse_unknown()
@@ -197,7 +228,7 @@ def _parse_export(table: Table) -> ExportRules:
 
 
 def _export_to_dict(rules: ExportRules) -> dict[str, Any]:
-    return {
+    values = {
         "variants": list(rules.variants),
         "required": list(rules.required),
         "fp32_max_abs_of_std": rules.fp32_max_abs_of_std,
@@ -210,6 +241,8 @@ def _export_to_dict(rules: ExportRules) -> dict[str, Any]:
         "calibration": rules.calibration.value,
         "oldest_onnxruntime": rules.oldest_onnxruntime,
     }
+    # Left out where it is the default, so that the hash of every contract from before this key stays what it was.
+    return values if rules.weights is ExportRules().weights else {**values, "weights": rules.weights.value}
 
 
 def _parse_gate(table: Table) -> GateRules:

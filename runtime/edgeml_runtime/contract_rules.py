@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeml_runtime.fields import FaultCollector
 
 __all__ = [
-    "LABEL_METRICS",
+    "METRICS",
     "MODEL_NAME",
     "MODULE_PATH",
     "PRECISIONS",
@@ -30,7 +30,11 @@ __all__ = [
 
 _COMMON = ("fp32", "fp16", "int8", "int8-dynamic", "w8")
 PRECISIONS = {"onnx": _COMMON, "tflite": (*_COMMON, "int16x8"), "ort": ("fp32", "int8")}
-LABEL_METRICS = (MetricName.ACCURACY, MetricName.BALANCED_ACCURACY, MetricName.MACRO_F1)
+METRICS = {
+    TargetKind.CLASSIFICATION: (MetricName.ACCURACY, MetricName.BALANCED_ACCURACY, MetricName.MACRO_F1),
+    TargetKind.REGRESSION: (MetricName.MAE, MetricName.RMSE),
+    TargetKind.ANOMALY: (MetricName.ROC_AUC, MetricName.PARTIAL_AUC),
+}
 
 MODEL_NAME = r"[a-z0-9]([a-z0-9\-]{0,62}[a-z0-9])?"
 VERSION = r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})"
@@ -64,6 +68,7 @@ def check_whole(contract: Contract, faults: FaultCollector) -> None:
     _check_outputs(contract, faults)
     _check_target(contract, faults)
     _check_metric(contract, faults)
+    _check_anomaly(contract, faults)
     _check_export(contract, faults)
     _check_budgets(contract, faults)
     _check_telemetry(contract, faults)
@@ -110,7 +115,7 @@ def _check_target(contract: Contract, faults: FaultCollector) -> None:
     if contract.target.kind is TargetKind.CLASSIFICATION:
         _check_classification(contract, faults)
     else:
-        _check_regression(contract, faults)
+        _check_value(contract, faults)
 
 
 def _check_classification(contract: Contract, faults: FaultCollector) -> None:
@@ -134,42 +139,56 @@ def _check_classification(contract: Contract, faults: FaultCollector) -> None:
         faults.add("outputs", expected, f"{len(logits)}", "Which one do the scores follow from?")
 
 
-def _check_regression(contract: Contract, faults: FaultCollector) -> None:
-    predicted = contract.target.name or "quantity"
+def _check_value(contract: Contract, faults: FaultCollector) -> None:
+    """A regression's number, or an anomaly's score, is the one output."""
+    kind, predicted = contract.target.kind, contract.target.name or "quantity"
     if len(contract.outputs) != 1 or contract.outputs[0].role is not OutputRole.VALUE:
         listed = ", ".join(f"{spec.name!r} with role {spec.role.value!r}" for spec in contract.outputs)
-        expected = 'exactly one output, with role = "value", because the target is a regression'
+        expected = f'exactly one output, with role = "value", because the target is of kind {kind.value}'
         faults.add("outputs", expected, listed, f"Which output is the predicted {predicted}?")
         return
     value = contract.outputs[0]
     if faults.clean("outputs[0].shape") and value.shape != (1,):
         question = f"Which of the numbers is the predicted {predicted}?"
         faults.add("outputs[0].shape", "[1], because the target is one number", describe(value.shape), question)
-    if faults.clean("outputs[0].unit") and not value.unit:
+    if kind is TargetKind.REGRESSION and faults.clean("outputs[0].unit") and not value.unit:
         question = f"In which unit is the predicted {predicted}, and with it the metric?"
         faults.add("outputs[0].unit", "a string", "nothing", question)
+    if kind is TargetKind.ANOMALY and faults.clean("outputs[0].dtype") and value.dtype is not DType.FLOAT32:
+        faults.add("outputs[0].dtype", "float32: an anomaly score is a multiple of its threshold", value.dtype.value)
 
 
 def _check_metric(contract: Contract, faults: FaultCollector) -> None:
     """The metric fits the target, and limits in its unit fit the metric."""
     if not faults.clean("metric.primary"):
         return
-    metric = contract.metric.primary
-    by_label = metric in LABEL_METRICS
-    if faults.clean("target.kind") and by_label is not (contract.target.kind is TargetKind.CLASSIFICATION):
-        fitting = ", ".join(name.value for name in MetricName if (name in LABEL_METRICS) is not by_label)
-        faults.add("metric.primary", f"one of {fitting} for {contract.target.kind.value}", repr(metric.value))
+    metric, kind = contract.metric.primary, contract.target.kind
+    if faults.clean("target.kind") and metric not in METRICS[kind]:
+        fitting = ", ".join(name.value for name in METRICS[kind])
+        faults.add("metric.primary", f"one of {fitting} for {kind.value}", repr(metric.value))
         return
+    is_share = metric.higher_is_better
     floor = contract.metric.floor
-    if faults.clean("metric.floor") and (not 0 <= floor <= 1 if by_label else floor <= 0):
-        range_ = "a share from 0 to 1" if by_label else "a number above 0, in the target's unit,"
+    if faults.clean("metric.floor") and (not 0 <= floor <= 1 if is_share else floor <= 0):
+        range_ = "a share from 0 to 1" if is_share else "a number above 0, in the target's unit,"
         faults.add("metric.floor", f"{range_} for {metric.value}", f"{floor:g}")
     rules = contract.export
     shares = {"gate.margin": contract.gate.margin, "export.max_metric_drop": rules.max_metric_drop}
     shares["export.max_slice_drop"] = rules.max_slice_drop
     for path, share in shares.items():
-        if by_label and faults.clean(path) and share > 1:
+        if is_share and faults.clean(path) and share > 1:
             faults.add(path, f"a share from 0 to 1 of {metric.value}; 0.01 is one point", f"{share:g}")
+
+
+def _check_anomaly(contract: Contract, faults: FaultCollector) -> None:
+    rules, kind = contract.anomaly, contract.target.kind
+    if faults.clean("target.kind") and (rules is None) is (kind is TargetKind.ANOMALY):
+        expected = "a table [anomaly] where target.kind is anomaly, and only there"
+        question = "How many false alarms a day will anybody put up with?" if rules is None else None
+        faults.add("anomaly", expected, "none" if rules is None else f"one with {kind.value}", question)
+    for key in ("false_alarms_per_day", "item_minutes") if rules is not None else ():
+        if faults.clean(f"anomaly.{key}") and getattr(rules, key) == 0:
+            faults.add(f"anomaly.{key}", "a number above 0", "0")
 
 
 def _check_export(contract: Contract, faults: FaultCollector) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TypeGuard
 
-__all__ = ["FaultCollector", "Table", "describe", "is_number", "key_path", "near"]
+__all__ = ["UNFILLED", "FaultCollector", "Table", "describe", "is_number", "key_path", "near"]
+
+UNFILLED = "?"
+"""What stands for a value that is still to be filled in, whatever its type."""
 
 _E = TypeVar("_E", bound=Enum)
 _T = TypeVar("_T")
@@ -176,6 +179,9 @@ class Table:
 
     def _take(self, key: str, expected: str, default: object, question: str | None = None) -> Any:
         self._read.add(key)
+        if self.data.get(key) == UNFILLED:
+            self.faults.add(self.at(key), expected, f"{UNFILLED!r}: still to be filled in", question)
+            return _MISSING
         if key in self.data:
             return self.data[key]
         if default is None:

@@ -61,7 +61,7 @@ class Model:
         self._backend = backend
         self._limits = bundle.limits
         self._feeds = compile_feeds(bundle.manifest.inputs)
-        self._layout = ResultLayout(bundle.manifest.outputs, variant.id)
+        self._layout = ResultLayout(bundle.manifest.outputs, variant.id, anomaly="anomaly" in bundle.manifest.contract)
         self._whole_batches = all(tensor.shape[:1] == (None,) for tensor in (*backend.inputs, *backend.outputs))
         self.manifest: Manifest = bundle.manifest
         self.variant = variant

@@ -25,11 +25,13 @@ class ResultLayout:
         labels: One per class; empty where no output has the role ``scores`` and one axis.
         scores: Position of the output that holds the scores; not used without labels.
         variant: Id of the variant that runs.
+        anomaly: Whether the one output is an anomaly score.
     """
 
-    __slots__ = ("labels", "names", "scores", "variant")
+    __slots__ = ("anomaly", "labels", "names", "scores", "variant")
 
-    def __init__(self, outputs: Sequence[OutputSpec], variant: str) -> None:
+    def __init__(self, outputs: Sequence[OutputSpec], variant: str, *, anomaly: bool = False) -> None:
+        self.anomaly = anomaly
         self.names = tuple(spec.name for spec in outputs)
         self.variant = variant
         self.labels: tuple[str, ...] = ()
@@ -70,12 +72,17 @@ class Result:
 
     @property
     def score(self) -> float | None:
-        """The highest score; None without labels, NaN where a score is NaN."""
+        """The highest score, or the anomaly score in thresholds; NaN where one is NaN, None without either."""
         layout = self._layout
         if not layout.labels:
-            return None
+            return float(self._arrays[0].item()) if layout.anomaly else None
         scores = self._arrays[layout.scores]
         return float(scores.item(scores.argmax()))
+
+    @property
+    def alarm(self) -> bool | None:
+        """Whether the anomaly score is above its threshold, or NaN; None without one."""
+        return not self._arrays[0].item() <= 1.0 if self._layout.anomaly else None
 
     @property
     def scores(self) -> dict[str, float] | None:
@@ -98,4 +105,6 @@ class Result:
     def __repr__(self) -> str:
         if self._layout.labels:
             return f"Result(label={self.label!r}, score={self.score:.4g}, variant={self.variant!r})"
+        if self._layout.anomaly:
+            return f"Result(score={self.score:.4g}, alarm={self.alarm}, variant={self.variant!r})"
         return f"Result(outputs={self.outputs!r}, variant={self.variant!r})"

@@ -29,7 +29,30 @@ TRAINING = {
     "epochs": 12,
     "best_epoch": 9,
     "resumed_at": None,
+    "unreadable": [f"signs [bold]/IMG_{number}.JPG: expected an encoded file" for number in range(12)],
 }
+COMPARED = {
+    "advantage": 0.0075,
+    "interval": {"low": -0.013, "high": 0.0277, "level": 0.95, "method": "agresti-min"},
+    "n": 134,
+    "beats": False,
+}
+BOOSTING = {
+    "advantage": -0.0177,
+    "interval": {"low": -0.0569, "high": 0.0218, "level": 0.95, "method": "agresti-min"},
+    "n": 226,
+    "beats": False,
+}
+CHOSEN = {
+    "ranking": {
+        "roc_auc": 0.99812,
+        "interval": {"low": 0.9, "high": 1.0, "level": 0.95, "method": "bootstrap", "note": "few groups"},
+        "n": 226,
+    },
+    "choice": {"kept": "linear model", "validation": COMPARED, "network": {"value": 0.86726}},
+    "boosting": BOOSTING,
+}
+BEATEN = {"choice": {**CHOSEN["choice"], "kept": "network"}, "boosting": {**BOOSTING, "beats": True}}
 VARIANT = {
     "id": "tflite-int8-dynamic",
     "bytes": 45_678,
@@ -150,7 +173,35 @@ def drawn(render, report):
         (
             render_training,
             TRAINING,
-            ["held-out speakers: theo [500 items]", "0.9700", "majority class", "too few", "floor"],
+            [
+                *("held-out speakers: theo [500 items]", "0.9700", "majority class", "too few", "floor"),
+                *("cannot be used: 12", "signs [bold]/IMG_4.JPG: expected an encoded file", "and 7 more"),
+            ],
+        ),
+        (
+            render_training,
+            TRAINING | CHOSEN,
+            [
+                "ROC AUC 0.9981, 95 % interval 0.900 – 1.000 (few groups)",
+                "The network does not beat the linear model beyond noise, the linear model is kept: +0.0075 accuracy,",
+                "95 % interval -0.0130 – +0.0277, over 134 items of the validation split.",
+                "The network's accuracy on the test split would be 0.8673.",
+                "Gradient boosting, which has no graph to export, does not beat the model beyond noise: -0.0177",
+            ],
+        ),
+        (
+            render_training,
+            TRAINING | {"epochs": 0, "fast": {"overrides": ["train.epochs=0"], "default": False}},
+            ["A fast run: [fast] of edgeml.toml sets train.epochs=0.", "nothing trained: the weights are those of"],
+        ),
+        (
+            render_training,
+            TRAINING | BEATEN,
+            [
+                "The network beats the linear model, the network is kept: +0.0075 accuracy",
+                "Gradient boosting beats the model: -0.0177 accuracy, 95 % interval -0.0569 – +0.0218, over 226 items",
+                "items of the test split. It has no graph to export;",
+            ],
         ),
         (
             render_export,
@@ -209,12 +260,12 @@ def drawn(render, report):
         ),
         (
             render_prediction,
-            {"source": "a.wav", "variant": "v", "scores": {"yes": 0.9, "no": 0.1}, "outputs": {}},
+            {"source": "a.wav", "variant": "v", "scores": {"yes": 0.9, "no": 0.1}, "alarm": None, "outputs": {}},
             ["a.wav", "yes  0.900", "no   0.100"],
         ),
         (
             render_prediction,
-            {"source": "a.npy", "variant": "v", "scores": None, "outputs": {"watts": [1.5]}},
+            {"source": "a.npy", "variant": "v", "scores": None, "alarm": None, "outputs": {"watts": [1.5]}},
             ["watts: [1.5]"],
         ),
     ],

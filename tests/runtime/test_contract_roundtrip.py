@@ -9,15 +9,15 @@ from contextlib import suppress
 import pytest
 
 from edgeml_runtime.canonical import canonical_json
-from edgeml_runtime.contract import BudgetName, CalibrationMethod, MetricName, Statistic
+from edgeml_runtime.contract import BudgetName, CalibrationMethod, Statistic, TargetKind, WeightScales
 from edgeml_runtime.contract_parse import contract_sha256, contract_to_dict, parse_contract
+from edgeml_runtime.contract_rules import METRICS
 from edgeml_runtime.errors import ContractError
 from edgeml_runtime.tensors import DType
 from edgeml_runtime.tensors_parse import VALUE_RANGES
 
 SEEDS = range(150)
 VARIANTS = ("onnx-fp32", "onnx-int8-dynamic", "ort-int8", "tflite-fp32", "tflite-int16x8", "tflite-w8")
-LABEL_METRICS = (MetricName.ACCURACY, MetricName.BALANCED_ACCURACY, MetricName.MACRO_F1)
 
 
 class Maker:
@@ -64,8 +64,10 @@ class Maker:
             allow_missing=dtype is DType.FLOAT32,
         )
 
-    def outputs(self, regression):
-        if regression:
+    def outputs(self, kind):
+        if kind == "anomaly":
+            return [{"name": "y", "role": "value", "shape": [1], "dtype": "float32"}]
+        if kind == "regression":
             return [self.maybe({"name": "y", "role": "value", "shape": [1], "unit": self.text()}, dtype="float32")]
         classes = self.random.randint(2, 5)
         labels = [f"{self.text()} {index}" for index in range(classes)]
@@ -86,6 +88,7 @@ class Maker:
             max_slice_drop_items=self.random.randint(0, 9),
             calibration_items=self.random.randint(1, 999),
             calibration=self.some(*CalibrationMethod).value,
+            weights=self.some(*WeightScales).value,
             oldest_onnxruntime=self.some("1.15", "1.19.2"),
         )
 
@@ -105,19 +108,26 @@ class Maker:
         return self.maybe(table, statistic=self.some(*Statistic).value)
 
     def contract(self):
-        regression = self.random.random() < 0.3
-        kind = "regression" if regression else "classification"
-        metrics = [name.value for name in MetricName if (name in LABEL_METRICS) is not regression]
+        kind = self.some("classification", "classification", "regression", "anomaly")
+        metrics = [name.value for name in METRICS[TargetKind(kind)]]
         inputs = [self.input(index) for index in range(self.random.randint(1, 4))]
-        outputs, export = self.outputs(regression), self.export()
+        outputs, export = self.outputs(kind), self.export()
         tensors = [spec["name"] for spec in (*inputs, *outputs)]
         quantities = [name.value for name in BudgetName if not name.value.startswith(("latency", "bundle"))]
         profiles = self.some([], ["host"], ["pi-4", "host"], ["zero", "a.b", "host"])
         budgets = {
             profile: {name: self.limit(export["variants"]) for name in self.sample(quantities)} for profile in profiles
         }
+        alarms = {"false_alarms_per_day": self.random.uniform(0.1, 9), "item_minutes": self.random.uniform(0.1, 9)}
+        anomaly = self.maybe(
+            alarms,
+            rearm_minutes=self.number(0, 90),
+            event_recall_floor=self.number(0, 1),
+            false_alarms_per_day_limit=self.number(0, 9),
+        )
         return self.maybe(
             {
+                **({"anomaly": anomaly} if kind == "anomaly" else {}),
                 "model": self.maybe({"name": "a-1", "version": "1.2.3"}, description=self.text()),
                 "inputs": inputs,
                 "outputs": outputs,
@@ -195,7 +205,7 @@ def test_the_random_contracts_reach_everything():
     documents = [Maker(seed).contract() for seed in SEEDS]
     kinds = {document["target"]["kind"] for document in documents}
     dtypes = {spec["dtype"] for document in documents for spec in document["inputs"]}
-    assert kinds == {"classification", "regression"}
+    assert kinds == {kind.value for kind in TargetKind}
     assert dtypes == {dtype.value for dtype in DType}
     assert sum(len(read(document).budgets) for document in documents) > 200
     assert sum(len(read(document).telemetry) for document in documents) > 50

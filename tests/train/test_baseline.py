@@ -7,7 +7,8 @@ import pytest
 
 from edgeml_evaluate import LabelledData
 from edgeml_runtime.contract import MetricName, MetricSpec, SliceRules, TargetKind, TargetSpec
-from edgeml_train.baseline import BaselineResult, best_baseline, fit_baselines
+from edgeml_runtime.tensors import DType, InputSpec
+from edgeml_train.baseline import BOOSTING, BaselineResult, best_baseline, fit_baselines, raw_columns
 
 
 def blobs(n, seed):
@@ -76,3 +77,87 @@ def test_dict_round_trip(project):
 
     assert (values["name"], values["metric"]) == ("majority class", "accuracy")
     assert BaselineResult.from_dict(values) == result
+
+
+def table_contract(contract, largest=2):
+    numbers, categories = (
+        InputSpec(
+            name=name, dtype=dtype, shape=(columns,), range=limits, unit="1", source="test", allow_missing=missing
+        )
+        for name, dtype, columns, limits, missing in (
+            ("numbers", DType.FLOAT32, 2, (-100.0, 100.0), True),
+            ("categories", DType.INT32, 1, (-1.0, float(largest)), False),
+        )
+    )
+    return replace(contract, inputs=(numbers, categories))
+
+
+def table(n, seed):
+    """Only the category says which class, and not in an order that a line could follow."""
+    rng = np.random.default_rng(seed)
+    categories = rng.integers(-1, 3, (n, 1), dtype=np.int32)
+    numbers = np.where(rng.random((n, 2)) < 0.2, np.nan, rng.normal(0, 1, (n, 2))).astype(np.float32)
+    targets = np.array([1, 0, 1, 2])[categories[:, 0] + 1]
+    machine = np.array([f"m{i % 40}" for i in range(n)])
+    return LabelledData(
+        inputs={"categories": categories, "numbers": numbers}, targets=targets, attributes={"machine": machine}
+    )
+
+
+def test_raw_columns_are_in_the_contracts_order_with_nan_for_what_is_unknown(project):
+    data = table(50, 1)
+    values, categorical = raw_columns(table_contract(project.contract), data)
+
+    assert values.shape == (50, 3)
+    assert categorical.tolist() == [False, False, True]
+    np.testing.assert_array_equal(values[:, :2], data.inputs["numbers"].astype(float))
+    unknown = data.inputs["categories"][:, 0] == -1
+    assert unknown.any()
+    np.testing.assert_array_equal(np.isnan(values[:, 2]), unknown)
+    np.testing.assert_array_equal(values[~unknown, 2], data.inputs["categories"][~unknown, 0])
+
+
+@pytest.mark.parametrize(("largest", "categorical"), [(254, True), (255, False)])
+def test_too_many_categories_count_as_numbers(project, largest, categorical):
+    assert raw_columns(table_contract(project.contract, largest), table(9, 1))[1][-1] == categorical
+
+
+def test_gradient_boosting_is_the_third_baseline_of_a_table(project):
+    contract, (train, test) = table_contract(project.contract), (table(300, 1), table(200, 2))
+    features = [np.nan_to_num(data.inputs["numbers"]) for data in (train, test)]
+    events = []
+    results = fit_baselines(contract, train, test, *features, table=True, progress=events.append)
+
+    assert [result.name for result in results] == ["majority class", "linear model", "gradient boosting"]
+    # From the raw columns it sees the category, which the features leave out; from missing values and unknowns too.
+    assert results[2].metric.value == 1.0
+    assert results[1].metric.value < 0.7
+    assert best_baseline(results).name == BOOSTING
+    assert [event.done for event in events] == [0, 1, 2, 3]
+    assert [np.mean(result.predictions == test.targets) for result in results] == [
+        result.metric.value for result in results
+    ]
+
+
+def test_boosting_repeats_itself(project):
+    contract, (train, test) = table_contract(project.contract), (table(300, 1), table(200, 2))
+    features = [np.nan_to_num(data.inputs["numbers"]) for data in (train, test)]
+    first, again = (fit_baselines(contract, train, test, *features, table=True) for _ in range(2))
+
+    assert first == again
+
+
+def test_values_are_boosted_too(project):
+    contract = replace(
+        table_contract(project.contract),
+        target=TargetSpec(name="y", kind=TargetKind.REGRESSION),
+        metric=MetricSpec(primary=MetricName.MAE, floor=1),
+        slices=SliceRules(),
+        group=None,
+    )
+    train, test = (replace(data, targets=data.targets.astype(np.float32)) for data in (table(300, 1), table(200, 2)))
+    features = [np.nan_to_num(data.inputs["numbers"]) for data in (train, test)]
+    results = fit_baselines(contract, train, test, *features, table=True)
+
+    assert [result.name for result in results] == ["mean", "linear model", "gradient boosting"]
+    assert results[2].metric.value < 0.1 < results[1].metric.value

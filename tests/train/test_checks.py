@@ -31,6 +31,10 @@ CASES = [
         lambda s: changed(s, targets=s.train.targets * 1.0),
         "class indices .integers. as targets in train, found float64",
     ),
+    (
+        lambda s: changed(s, targets=np.minimum(s.train.targets, 1)),
+        r"training items of every label .*, found none of 1 of 3: c \([0-9]+ in validation, [0-9]+ in test\)",
+    ),
     (lambda s: changed(s, "test", attributes={}), "attribute 'machine'"),
     (
         lambda s: changed(s, "test", attributes={"machine": np.array(["A"] * 60)}),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeml_train.features import Chain, ImageFeatures, LogMel, Standardise, Window
-from edgeml_train.networks import digit_cnn, ds_cnn
+from edgeml_train.features import Cepstra, Chain, ImageFeatures, LogMel, Standardise, Window
+from edgeml_train.networks import dense_autoencoder, digit_cnn, ds_cnn, resnet8
 
 RNG = np.random.default_rng(2)
 
@@ -34,6 +34,22 @@ def spoken_digits():
     return LogMel(samples=8000, sample_rate_hz=8000), ds_cnn(10, channels=16, blocks=2), pcm
 
 
+def keywords():
+    _, _, pcm = spoken_digits()
+    cepstra = Cepstra(mels=40, coefficients=10)
+    return Chain(LogMel(samples=8000, sample_rate_hz=8000), cepstra), ds_cnn(12, channels=8, blocks=1), pcm
+
+
+def small_photographs():
+    return ImageFeatures(), resnet8(10, width=4), RNG.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
+
+
+def machine_sounds():
+    features = LogMel(samples=3072, sample_rate_hz=16_000, frame=1024, hop=512, mels=16)
+    pcm = RNG.integers(-20_000, 20_000, (10, 3072), dtype=np.int16)
+    return features, nn.Sequential(nn.Flatten(), dense_autoencoder(80, width=16)), pcm
+
+
 def handwritten_digits():
     return ImageFeatures(channels=1), digit_cnn(width=8), RNG.integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
 
@@ -50,7 +66,15 @@ def machine_temperature():
     return features, nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), series
 
 
-CASES = [spoken_digits, handwritten_digits, photographs, machine_temperature]
+CASES = [
+    spoken_digits,
+    keywords,
+    small_photographs,
+    machine_sounds,
+    handwritten_digits,
+    photographs,
+    machine_temperature,
+]
 
 
 def onnx_runner(model, example):

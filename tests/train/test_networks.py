@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgeml_train.features import ImageFeatures
-from edgeml_train.networks import GlobalAveragePool, count_parameters, digit_cnn, ds_cnn
+from edgeml_train.networks import GlobalAveragePool, count_parameters, dense_autoencoder, digit_cnn, ds_cnn, resnet8
 
 
 def test_ds_cnn_has_the_stated_shape_and_size():
@@ -35,6 +35,27 @@ def test_digit_cnn_has_the_stated_shape_and_size():
     network = digit_cnn()
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     assert 20_000 < count_parameters(network) < 60_000
+
+
+# Sizes of MLPerf Tiny's references: tests/export/test_zoo.py says where they are published.
+def test_resnet8_has_the_published_size_and_halves_twice():
+    network = resnet8(10)
+    seen = []
+    network[5].register_forward_hook(lambda module, given, result: seen.append(result.shape))
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert seen == [(2, 64, 8, 8)]
+    assert count_parameters(network) == 78_186
+
+
+def test_resnet8_takes_other_images():
+    network = resnet8(3, width=4, size=(31, 20), in_channels=1)
+    assert network(torch.zeros(2, 1, 31, 20)).shape == (2, 3)
+
+
+def test_dense_autoencoder_has_the_published_size_and_gives_back_the_columns():
+    network = dense_autoencoder(640)
+    assert network(torch.zeros(2, 640)).shape == (2, 640)
+    assert count_parameters(network) == 267_928
 
 
 def test_count_leaves_out_buffers_and_frozen_parameters():

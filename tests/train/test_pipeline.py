@@ -20,11 +20,12 @@ from edgeml_export.prepared import prepare
 from edgeml_export.scheme import variant_spec
 from edgeml_export.tracing import trace
 from edgeml_export.variant_maker import VariantMaker
+from edgeml_runtime.contract import AnomalyRules
 from edgeml_runtime.errors import ProjectError, StorageError
 from edgeml_train import Project, export_project, load_run, train_project
+from edgeml_train.calibration import calibration_items
 from edgeml_train.checkpoint import ResumeFolder
 from edgeml_train.fused import predict_array
-from edgeml_train.pipeline import calibration_items
 from edgeml_train.tracking import Tracking
 
 
@@ -335,9 +336,9 @@ def test_another_contract_and_options_reach_the_export(trained, tmp_path):
 def test_neither_calibration_nor_search_reads_the_test_split(trained):
     """What they make stays the same whatever the test items are."""
     run = load_run(trained[0])
-    rules = replace(run.project.contract.export, max_metric_drop=0.0, max_metric_drop_items=0)
+    rules = replace(run.project.contract.export, max_metric_drop=0.0, max_metric_drop_items=0, calibration_items=100)
     contract = replace(run.project.contract, export=rules)
-    calibration = calibration_items(run.splits.train, 100, seed=0)
+    calibration = calibration_items(contract, run.splits, seed=0)
     test = run.splits.test
     others = LabelledData(
         inputs={"x": -test.inputs["x"]},
@@ -361,13 +362,28 @@ def test_neither_calibration_nor_search_reads_the_test_split(trained):
 
 
 def test_calibration_items_are_a_choice_that_repeats(project):
-    train = project.task.splits().train
-    first = calibration_items(train, 20, seed=1)
+    splits = project.task.splits()
 
+    def choose(count, seed):
+        rules = replace(project.contract.export, calibration_items=count)
+        return calibration_items(replace(project.contract, export=rules), splits, seed).inputs["x"]
+
+    first = choose(20, seed=1)
     assert len(first) == 20
-    assert np.array_equal(first.inputs["x"], calibration_items(train, 20, seed=1).inputs["x"])
-    assert not np.array_equal(first.inputs["x"], calibration_items(train, 20, seed=2).inputs["x"])
-    assert len(calibration_items(train, 1000, seed=1)) == len(train)
+    assert np.array_equal(first, choose(20, seed=1))
+    assert not np.array_equal(first, choose(20, seed=2))
+    assert len(choose(1000, seed=1)) == len(splits.train)
+
+
+def test_unusual_items_of_the_validation_split_calibrate_an_anomaly_score(project):
+    splits = project.task.splits()
+    unusual = (np.arange(len(splits.validation)) < 4).astype(np.int64)
+    splits = replace(splits, validation=replace(splits.validation, targets=unusual))
+    rules = replace(project.contract.export, calibration_items=20)
+    anomaly = AnomalyRules(false_alarms_per_day=1.0, item_minutes=1.0)
+    items = calibration_items(replace(project.contract, export=rules, anomaly=anomaly), splits, seed=1)
+    assert items.targets[16:].tolist() == [1, 1, 1, 1]
+    assert np.array_equal(items.inputs["x"][16:], splits.validation.inputs["x"][:4])
 
 
 def test_export_writes_the_bundle_and_puts_it_on_record(trained, tmp_path):

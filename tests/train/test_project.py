@@ -6,7 +6,7 @@ import pytest
 
 from edgeml_runtime.errors import ContractError, InputError, ProjectError
 from edgeml_train import Project
-from edgeml_train.project import apply_overrides
+from edgeml_train.overrides import apply_overrides
 
 
 def files_below(folder):

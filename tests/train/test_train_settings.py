@@ -9,7 +9,7 @@ from edgeml_runtime.errors import ContractError
 from edgeml_train import TrainSettings, train_schema
 
 BAD = [
-    ({"epochs": 0}, "train.epochs: expected an integer from 1 up to 10000, found 0"),
+    ({"epochs": -1}, "train.epochs: expected an integer from 0 up to 10000, found -1"),
     ({"epochs": 2.5}, "train.epochs"),
     ({"epochs": True}, "train.epochs"),
     ({"epochs": "3"}, "train.epochs"),
@@ -39,7 +39,7 @@ def test_bad_settings_are_refused(data, words):
 
 def test_all_faults_come_at_once():
     with pytest.raises(ContractError) as caught:
-        TrainSettings.parse({"epochs": 0, "sed": 1}, source="edgeml.toml")
+        TrainSettings.parse({"epochs": -1, "sed": 1}, source="edgeml.toml")
 
     assert [fault.path for fault in caught.value.faults] == ["train.epochs", "train.sed"]
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeml_train.compare import RunComparison, compare_runs
     from edgeml_train.pipeline import TrainedRun, export_project, load_run, train_project
     from edgeml_train.project import Project
+    from edgeml_train.qat.report import QatReport
+    from edgeml_train.qat.run import train_qat_project
     from edgeml_train.report import ProjectExport, TrainReport
     from edgeml_train.settings import TrainSettings, train_schema
+    from edgeml_train.slim import SlimRequest
     from edgeml_train.task import Splits, Task
     from edgeml_train.templates import TEMPLATES, init_project
 
@@ -19,15 +23,20 @@ __all__ = [
     "TEMPLATES",
     "Project",
     "ProjectExport",
+    "QatReport",
+    "RunComparison",
+    "SlimRequest",
     "Splits",
     "Task",
     "TrainReport",
     "TrainSettings",
     "TrainedRun",
+    "compare_runs",
     "export_project",
     "init_project",
     "load_run",
     "train_project",
+    "train_qat_project",
     "train_schema",
 ]
 
@@ -35,15 +44,20 @@ _MODULES = {
     "TEMPLATES": "templates",
     "Project": "project",
     "ProjectExport": "report",
+    "QatReport": "qat.report",
+    "RunComparison": "compare",
+    "SlimRequest": "slim",
     "Splits": "task",
     "Task": "task",
     "TrainReport": "report",
     "TrainSettings": "settings",
     "TrainedRun": "pipeline",
+    "compare_runs": "compare",
     "export_project": "pipeline",
     "init_project": "templates",
     "load_run": "pipeline",
     "train_project": "pipeline",
+    "train_qat_project": "qat.run",
     "train_schema": "settings",
 }
 

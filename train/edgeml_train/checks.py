@@ -24,16 +24,18 @@ __all__ = ["MIN_ITEMS", "check_splits", "data_sha256"]
 MIN_ITEMS = 2
 
 
-def check_splits(contract: Contract, splits: Splits) -> None:
+def check_splits(contract: Contract, splits: Splits, *, learns: bool = True) -> None:
     """Compare the splits with the contract.
 
     Args:
         contract: The contract.
         splits: What the task gave.
+        learns: Whether classes are learned from these items, so that each label needs some.
 
     Raises:
         ProjectError: When a split is (nearly) empty, an input has another dtype, shape or range than the contract
-            says, a target is no class, an attribute is missing, or the group crosses the split unannounced.
+            says, a target is no class, a class has no training item, an attribute is missing, or the group crosses the
+            split unannounced.
     """
     parts = _parts(splits)
     for name, data in parts.items():
@@ -44,6 +46,8 @@ def check_splits(contract: Contract, splits: Splits) -> None:
             )
         _check_inputs(contract, name, data)
         _check_targets(contract, name, data)
+    if contract.target.kind is TargetKind.CLASSIFICATION and learns:
+        _check_every_class(contract, splits)
     for attribute in contract.slices.by:
         attribute_of(contract, splits.test, attribute)
     if contract.group and not splits.shared_groups:
@@ -103,6 +107,9 @@ def _check_range(spec: InputSpec, part: str, array: NDArray[Any]) -> None:
 
 
 def _check_targets(contract: Contract, part: str, data: LabelledData) -> None:
+    if contract.target.kind is TargetKind.ANOMALY:
+        _check_anomalies(part, data)
+        return
     if contract.target.kind is TargetKind.REGRESSION:
         if not np.all(np.isfinite(np.asarray(data.targets, np.float64))):
             raise ProjectError(f"splits(): expected finite targets in {part}, found NaN or infinity.")
@@ -116,6 +123,38 @@ def _check_targets(contract: Contract, part: str, data: LabelledData) -> None:
         raise ProjectError(
             f"splits(): expected targets from 0 to {classes - 1} in {part}, because edgeml.toml has {classes} labels, "
             f"found {data.targets.min()} to {data.targets.max()}."
+        )
+
+
+def _check_every_class(contract: Contract, splits: Splits) -> None:
+    labels = class_labels(contract)
+    counts = {name: np.bincount(data.targets, minlength=len(labels)) for name, data in _parts(splits).items()}
+    missing = np.flatnonzero(counts["train"] == 0).tolist()
+    if missing:
+        found = [f"{labels[i]} ({counts['validation'][i]} in validation, {counts['test'][i]} in test)" for i in missing]
+        raise ProjectError(
+            f"splits(): expected training items of every label in edgeml.toml, found none of {len(missing)} of "
+            f"{len(labels)}: {', '.join(found[:5])}{' …' if len(found) > 5 else ''}. Add items, split "
+            "otherwise, or take the label out of the contract."
+        )
+
+
+def _check_anomalies(part: str, data: LabelledData) -> None:
+    """Nothing unusual trains, and the test has both kinds."""
+    if not np.isin(data.targets, (0, 1)).all():
+        raise ProjectError(
+            f"splits(): expected targets 0 (usual) and 1 (unusual) in {part}, found {np.unique(data.targets)[:5]}."
+        )
+    unusual = int(data.targets.sum())
+    if part == "train" and unusual:
+        raise ProjectError(
+            f"splits(): expected usual items only in train, found {unusual} unusual ones of {len(data)}: a model that "
+            "has learned them finds them usual. Leave them out, or move them to validation and test."
+        )
+    if unusual == len(data) or (part == "test" and not unusual):
+        found = "only unusual ones" if unusual else "no unusual one"
+        raise ProjectError(
+            f"splits(): expected usual and unusual items in {part}, found {found} among {len(data)}. Split otherwise."
         )
 
 

@@ -18,6 +18,7 @@ from edgeml_runtime import contract as contract_module
 from edgeml_runtime import tensors as tensors_module
 from edgeml_runtime.backends.table import BACKENDS
 from edgeml_runtime.contract import (
+    AnomalyRules,
     Budget,
     BudgetName,
     Contract,
@@ -73,6 +74,11 @@ _FURTHER: dict[tuple[type, str], _Schema] = {
     (ExportRules, "calibration_items"): _COUNT,
     (ExportRules, "oldest_onnxruntime"): {"pattern": f"^{RELEASE}$"},
     (GateRules, "margin"): _NOT_NEGATIVE,
+    (AnomalyRules, "false_alarms_per_day"): {"exclusiveMinimum": 0},
+    (AnomalyRules, "item_minutes"): {"exclusiveMinimum": 0},
+    (AnomalyRules, "rearm_minutes"): _NOT_NEGATIVE,
+    (AnomalyRules, "event_recall_floor"): {"minimum": 0, "maximum": 1},
+    (AnomalyRules, "false_alarms_per_day_limit"): _NOT_NEGATIVE,
     (Budget, "limit"): {"exclusiveMinimum": 0},
     (Budget, "variant"): {"enum": known_variants()},
     (Budget, "backend"): {"enum": sorted(BACKENDS)},
@@ -94,6 +100,8 @@ def contract_json_schema(*, train: Mapping[str, Any] | None = None) -> _Schema:
     Returns:
         The schema as JSON values.
     """
+    training = dict(train) if train is not None else {"type": "object", "description": "Settings of training."}
+    data = {"type": "object", "description": "Settings of the project's task, given to it as they stand."}
     model = _object(Contract, only=("name", "version", "description"), optional=("description",))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -108,14 +116,21 @@ def contract_json_schema(*, train: Mapping[str, Any] | None = None) -> _Schema:
             "outputs": {"type": "array", "minItems": 1, "items": _output()},
             "target": _object(TargetSpec),
             "metric": _object(MetricSpec),
+            "anomaly": _object(AnomalyRules),
             "slices": _object(SliceRules),
             "groups": _groups(),
             "export": _object(ExportRules),
             "gate": _object(GateRules),
             "budgets": _budgets(),
             "telemetry": {"type": "array", "items": _telemetry()},
-            "data": {"type": "object", "description": "Settings of the project's task, given to it as they stand."},
-            "train": dict(train) if train is not None else {"type": "object", "description": "Settings of training."},
+            "data": data,
+            "train": training,
+            "fast": {
+                "type": "object",
+                "description": "What a fast training sets instead of the same keys in [data] and [train].",
+                "additionalProperties": False,
+                "properties": {"data": data, "train": training},
+            },
         },
     }
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from torch.utils.data import DataLoader
 
+    from edgeml_export.fakequant import SimulatedModel
+    from edgeml_train.distil import Teacher
     from edgeml_train.settings import TrainSettings
     from edgeml_train.task import Splits, Task
 
@@ -40,7 +42,7 @@ class FitResult:
 
     Attributes:
         history: Every epoch, also those before an interruption.
-        best_epoch: Index of the epoch whose weights were kept.
+        best_epoch: Index of the epoch whose weights were kept; -1 where there was none.
         resumed_at: Index of the first epoch run after an interruption, or None.
     """
 
@@ -83,16 +85,18 @@ def repeatable(threads: int) -> Iterator[None]:
 
 
 def fit(
-    fused: FusedModel,
+    fused: FusedModel | SimulatedModel,
     task: Task,
     splits: Splits,
     settings: TrainSettings,
     *,
+    teacher: Teacher | None = None,
+    module_type: type[TrainingModule] = TrainingModule,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Progress = silent,
 ) -> FitResult:
-    """Train, and leave the best weights in the model.
+    """Train, and leave the best weights in the model; without epochs, those it came with.
 
     Resuming from a checkpoint ends with the same weights as training without interruption: order, dropout and
     augmentation depend on seed and epoch only, everything else is in the checkpoint.
@@ -102,6 +106,8 @@ def fit(
         task: Gives loss and augmentation.
         splits: The data; the test split is not read.
         settings: How to train.
+        teacher: A trained model whose outputs are learned from as well, or None.
+        module_type: What a step of training and of validation is.
         checkpoint: Written after every epoch, and resumed from when it is there; None for neither.
         on_epoch: Told about every epoch that is run.
         progress: Told about optimizer steps.
@@ -113,11 +119,13 @@ def fit(
         ProjectError: When the validation loss was never finite.
         KeyboardInterrupt: On Ctrl-C; the checkpoint stays.
     """
+    if settings.epochs == 0:
+        return FitResult(history=(), best_epoch=-1, resumed_at=None)
     names = fused.input_names
     train = train_batches(splits.train, names, settings.batch_size, settings.seed)
     validation = validation_batches(splits.validation, names, max(settings.batch_size, 64))
     augmentation = task.augment() if settings.augment else None
-    module = TrainingModule(fused, task, augmentation, settings, task.contract, len(train))
+    module = module_type(fused, task, augmentation, settings, task.contract, len(train), teacher)
     # Lightning keeps the mode it finds: left in evaluation, batch normalisation and dropout would never train.
     module.train()
     stopping = early_stopping(settings.patience)
@@ -128,7 +136,7 @@ def fit(
         _run(trainer, module, train, validation, resume)
     if best.best_epoch < 0 or not torch.isfinite(torch.tensor(best.history[best.best_epoch].val_loss)):
         raise ProjectError(
-            "training gave no finite validation loss. Lower train.learning_rate, or check the loss in task.py."
+            f"training gave no finite validation loss. Lower {module_type.rate_key}, or check the loss in task.py."
         )
     fused.cpu().load_state_dict(best.weights)
     fused.eval()

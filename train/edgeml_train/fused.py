@@ -26,8 +26,14 @@ class FusedModel(nn.Module):
     Args:
         contract: Fixes names and order of inputs and outputs.
         features: The preprocessing: inputs in the contract's order → features.
-        network: Features → logits [n, classes], or values [n, *shape] for regression.
+        network: Features → logits [n, classes], values [n, *shape] for regression, or anomaly scores [n, 1].
+
+    Attributes:
+        threshold: What an anomaly score is divided by, so that it is an alarm above 1; 1 until it is chosen. There is
+            none for other targets.
     """
+
+    threshold: Tensor
 
     def __init__(self, contract: Contract, features: nn.Module, network: nn.Module) -> None:
         super().__init__()
@@ -40,13 +46,16 @@ class FusedModel(nn.Module):
         elif len(contract.outputs) == 1:
             self.primary = contract.outputs[0]
         else:
-            names = ", ".join(spec.name for spec in contract.outputs)
-            raise ProjectError(f"edgeml.toml: expected one output for regression, found {names}.")
+            names, kind = ", ".join(spec.name for spec in contract.outputs), contract.target.kind.value
+            raise ProjectError(f"edgeml.toml: expected one output for {kind}, found {names}.")
         self.logits_name = by_role[OutputRole.LOGITS].name if OutputRole.LOGITS in by_role else None
+        if contract.anomaly is not None:
+            self.register_buffer("threshold", torch.ones(1))
+        self.has_threshold = contract.anomaly is not None
         self.scores_name = by_role[OutputRole.SCORES].name if OutputRole.SCORES in by_role else None
 
     def logits(self, *inputs: Tensor) -> Tensor:
-        """What the network gives before post-processing: logits, or values.
+        """What decides, before the softmax: logits, values, or anomaly scores as multiples of the threshold.
 
         Args:
             inputs: One tensor [n, *shape] per input, in the contract's order.
@@ -55,7 +64,7 @@ class FusedModel(nn.Module):
             [n, *shape of the output], float32.
         """
         output: Tensor = self.network(self.features(*inputs))
-        return output
+        return output / self.threshold if self.has_threshold else output
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> dict[str, Tensor]:
         """All outputs of the contract.

@@ -13,8 +13,10 @@ from torch import Tensor
 from edgeml_evaluate.metrics import compute_metric, decide
 
 if TYPE_CHECKING:
+    from edgeml_export.fakequant import SimulatedModel
     from edgeml_runtime.contract import Contract
     from edgeml_train.augment import Augmentation
+    from edgeml_train.distil import Teacher
     from edgeml_train.fused import FusedModel
     from edgeml_train.settings import TrainSettings
     from edgeml_train.task import Task
@@ -32,16 +34,23 @@ class TrainingModule(pl.LightningModule):
         settings: How to train.
         contract: Names the metric that is logged.
         steps_per_epoch: Optimizer steps in an epoch.
+        teacher: A trained model whose outputs are learned from as well, or None.
+
+    Attributes:
+        rate_key: The setting that the learning rate comes from, for messages.
     """
+
+    rate_key = "train.learning_rate"
 
     def __init__(
         self,
-        fused: FusedModel,
+        fused: FusedModel | SimulatedModel,
         task: Task,
         augmentation: Augmentation | None,
         settings: TrainSettings,
         contract: Contract,
         steps_per_epoch: int,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.fused = fused
@@ -49,6 +58,7 @@ class TrainingModule(pl.LightningModule):
         self._augmentation = augmentation
         self._settings = settings
         self._contract = contract
+        self._teacher = teacher
         self._total_steps = settings.epochs * steps_per_epoch
         self._generator = torch.Generator()
         self._outputs: list[Tensor] = []
@@ -70,10 +80,24 @@ class TrainingModule(pl.LightningModule):
         inputs, targets = tuple(batch[:-1]), batch[-1]
         if self._augmentation is not None:
             inputs = self._augmentation.inputs(inputs, self._generator)
-        features = self.fused.features(*inputs)
+        drawn = self._generator.get_state()
+        logits = self._augmented_logits(self.fused, inputs)
+        loss = self._task.loss(logits, targets)
+        if self._teacher is None:
+            return loss
+        # The same random numbers again: the teacher judges what the student has seen (Beyer et al., "Knowledge
+        # distillation: a good teacher is patient and consistent", 2022, arXiv:2106.05237).
+        self._generator.set_state(drawn)
+        with torch.no_grad():
+            expected = self._augmented_logits(self._teacher.fused, inputs)
+        return self._teacher.loss(loss, logits, expected, self._settings)
+
+    def _augmented_logits(self, fused: FusedModel | SimulatedModel, inputs: tuple[Tensor, ...]) -> Tensor:
+        features = fused.features(*inputs)
         if self._augmentation is not None:
             features = self._augmentation.features(features, self._generator)
-        return self._task.loss(self.fused.network(features), targets)
+        logits: Tensor = fused.network(features)
+        return logits
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Keep outputs and loss of one batch."""
@@ -89,7 +113,8 @@ class TrainingModule(pl.LightningModule):
         for kept in (self._outputs, self._targets, self._losses):
             kept.clear()
         metric = math.nan
-        if np.isfinite(outputs).all():
+        judged = self._contract.anomaly is None or len(np.unique(targets)) > 1
+        if judged and np.isfinite(outputs).all():
             metric = compute_metric(self._contract.metric.primary, targets, decide(self._contract, outputs))
         self.log("val_loss", loss)
         self.log("val_metric", torch.tensor(metric, dtype=torch.float64))

@@ -9,21 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
+from edgeml_evaluate.metrics import decide
 from edgeml_evaluate.scoring import Score, score_predictions
 from edgeml_runtime.errors import ProjectError, StorageError
 from edgeml_runtime.progress import Progress, silent
-from edgeml_train.baseline import BaselineResult, best_baseline, fit_baselines
+from edgeml_train.anomaly import AnomalyReport, measure_alarms, set_threshold
+from edgeml_train.baseline import BaselineResult, best_baseline
+from edgeml_train.begin import Beginning, begin, slimmed_model
+from edgeml_train.calibration import calibration_items
 from edgeml_train.card import card_text
 from edgeml_train.checkpoint import ResumeFolder
 from edgeml_train.fit import FitResult, build_fused, fit, repeatable
-from edgeml_train.fused import FusedModel, predict_array, to_tensors
+from edgeml_train.fused import FusedModel, predict_array
 from edgeml_train.networks import count_parameters
 from edgeml_train.provenance import code_tags, run_key
+from edgeml_train.qat.store import card_lines, stored_ranges
 from edgeml_train.report import ProjectExport, TrainReport
-from edgeml_train.runs import TrainedRun, load_data, load_run, metric_key, store_run
+from edgeml_train.rivals import against_boosting, choose_model, measure_baselines, measure_rules, rank_test
+from edgeml_train.runs import TrainedRun, load_run, metric_key, store_run
+from edgeml_train.simpler import Kept
+from edgeml_train.slim.start import remember
 from edgeml_train.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -31,17 +36,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_evaluate.alarms import Threshold
     from edgeml_evaluate.data import LabelledData
     from edgeml_export.export import ExportOptions
     from edgeml_runtime.contract import Contract
     from edgeml_train.callbacks import Epoch
+    from edgeml_train.distil import Teacher
     from edgeml_train.project import Project
+    from edgeml_train.slim import Slimming, SlimRequest
     from edgeml_train.task import Splits
 
 __all__ = ["TrainedRun", "export_project", "load_run", "train_project"]
 
 
-def train_project(project: Project, *, progress: Progress = silent) -> TrainReport:
+def train_project(
+    project: Project, *, teacher: str | None = None, slim: SlimRequest | None = None, progress: Progress = silent
+) -> TrainReport:
     """Train a project: baselines first, then the model, all of it in one tracked run.
 
     When the last training with the same data, settings and code was interrupted, it is taken up where it stopped;
@@ -49,6 +59,8 @@ def train_project(project: Project, *, progress: Progress = silent) -> TrainRepo
 
     Args:
         project: The opened project.
+        teacher: The run to learn from as well, see :func:`edgeml_train.distil.load_teacher`; None without.
+        slim: The run to start from with fewer channels, see :mod:`edgeml_train.slim`; None for a fresh network.
         progress: Told about every step.
 
     Returns:
@@ -60,17 +72,18 @@ def train_project(project: Project, *, progress: Progress = silent) -> TrainRepo
         KeyboardInterrupt: On Ctrl-C; the run is marked as killed and can be taken up.
     """
     started = time.monotonic()
-    splits, digest = load_data(project, progress)
-    with repeatable(project.settings.threads):
-        fused = _fitted(project, splits)
+    beginning = begin(project, teacher, slim, progress=progress)
+    project, splits, digest, lineage = beginning.project, beginning.splits, beginning.data_sha256, beginning.lineage
     tracking = Tracking(project.folder, project.contract.name)
-    resume = ResumeFolder(project.state_folder / "resume", run_key(project, digest))
+    resume = ResumeFolder(project.state_folder / "resume", run_key(project, digest, lineage))
     with resume.locked():
-        run_id = _begin(project, splits, digest, tracking, resume, count_parameters(fused.network))
-        with _recorded(tracking, run_id, resume):
-            report = _train(project, splits, fused, tracking, resume, run_id, progress)
-            report = replace(report, data_sha256=digest, duration_s=time.monotonic() - started)
-            store_run(project, tracking, run_id, fused, report)
+        with repeatable(project.settings.threads):
+            fused, slimming = _model(beginning, resume, progress)
+        run_id = _begin(beginning, tracking, resume, count_parameters(fused.network), slimming)
+        with recorded(tracking, run_id, resume):
+            report = _train(project, splits, fused, lineage.teacher, tracking, resume, run_id, progress)
+            report = replace(report, data_sha256=digest, duration_s=time.monotonic() - started, slimming=slimming)
+            store_run(project, tracking, run_id, fused, report, slimming)
     return report
 
 
@@ -85,8 +98,9 @@ def export_project(
 ) -> ProjectExport:
     """Export a run of a project to a verified bundle.
 
-    Ranges of activations come from items of the training split, the precision search judges by the validation split,
-    and nothing but the final score reads the test split.
+    Ranges of activations come from items chosen by :func:`edgeml_train.calibration.calibration_items`, or from the run
+    where it learned them; the precision search judges by the validation split, and nothing but the final score reads
+    the test split.
 
     Args:
         project: The opened project.
@@ -116,13 +130,14 @@ def export_project(
         report = export_bundle(
             run.fused,
             contract=contract,
-            calibration=calibration_items(run.splits.train, contract.export.calibration_items, settings.seed),
+            calibration=calibration_items(contract, run.splits, settings.seed),
             test=run.splits.test,
             validation=run.splits.validation,
             options=options,
             out=target.resolve(),
             golden_files={index: str(path) for index, path in run.splits.files.items()},
-            card=_card(run, score),
+            card=_card(run, score) + card_lines(run.report),
+            learned=stored_ranges(project, run.run_id, run.report),
             progress=progress,
         )
     export = ProjectExport(run_id=run.run_id, split=run.splits.name, training=run.report, export=report)
@@ -130,24 +145,15 @@ def export_project(
     return export
 
 
-def calibration_items(train: LabelledData, count: int, seed: int) -> LabelledData:
-    """Items that calibrate activation ranges: a random choice from the training split.
+@contextmanager
+def recorded(tracking: Tracking, run_id: str, resume: ResumeFolder) -> Iterator[None]:
+    """Record how the run ends; an interrupted one, or one stopped by the machine, can be taken up again.
 
     Args:
-        train: The training split.
-        count: How many; all when there are fewer.
-        seed: Seed of the choice.
-
-    Returns:
-        The items.
+        tracking: Where the run is.
+        run_id: The run.
+        resume: Where its unfinished training is kept.
     """
-    order = np.random.default_rng(seed).permutation(len(train))
-    return train.take(np.sort(order[:count]))
-
-
-@contextmanager
-def _recorded(tracking: Tracking, run_id: str, resume: ResumeFolder) -> Iterator[None]:
-    """Record how the run ends; an interrupted one, or one stopped by the machine, can be taken up again."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -165,6 +171,21 @@ def _recorded(tracking: Tracking, run_id: str, resume: ResumeFolder) -> Iterator
     resume.clear()
 
 
+def _model(beginning: Beginning, resume: ResumeFolder, progress: Progress) -> tuple[FusedModel, Slimming | None]:
+    """A fresh model, or that of a run without some of its channels."""
+    source, profile = beginning.source, beginning.lineage.profile
+    if source is None:
+        return _fitted(beginning.project, beginning.splits), None
+    card = ""
+    if profile:
+        made = lineage_lines(
+            beginning.lineage.teacher and beginning.lineage.teacher.to_dict(),
+            {"parameters_before": source.report["parameters"], "keep": 1 / 3, "profile": profile},
+        )
+        card = _card(source, _score(source.project, source.fused, source.splits.test)) + "\n".join(made)
+    return slimmed_model(source, profile, resume, card=card, progress=progress)
+
+
 def _fitted(project: Project, splits: Splits) -> FusedModel:
     """A fresh model, its features fitted on the training split where they have something to learn."""
     fused = project.call("building the model", lambda: build_fused(project.task, project.settings.seed))
@@ -176,19 +197,24 @@ def _fitted(project: Project, splits: Splits) -> FusedModel:
 
 
 def _begin(
-    project: Project, splits: Splits, digest: str, tracking: Tracking, resume: ResumeFolder, parameters: int
+    beginning: Beginning, tracking: Tracking, resume: ResumeFolder, parameters: int, slimming: Slimming | None
 ) -> str:
     """The interrupted run with the same key, or a new one."""
+    project, splits, lineage = beginning.project, beginning.splits, beginning.lineage
     interrupted = resume.run_id()
     if interrupted and tracking.resume(interrupted):
         return interrupted
     resume.clear()
     params: dict[str, Any] = {f"train.{key}": value for key, value in project.settings.to_dict().items()}
     params |= {f"data.{key}": value for key, value in project.data.items()}
-    params |= {"split": splits.name, "data_sha256": digest, "parameters": parameters}
+    params |= {"split": splits.name, "data_sha256": beginning.data_sha256, "parameters": parameters}
+    params |= lineage.params(slimming)
     params |= {f"items.{name}": len(getattr(splits, name)) for name in ("train", "validation", "test")}
-    run_id = tracking.start(f"{project.contract.name}-{project.contract.version}", params, code_tags(project))
+    tags = code_tags(project, lineage) | lineage.tags()
+    run_id = tracking.start(f"{project.contract.name}-{project.contract.version}", params, tags)
     resume.begin(run_id)
+    if slimming is not None:
+        remember(resume.path, slimming)
     return run_id
 
 
@@ -196,17 +222,21 @@ def _train(
     project: Project,
     splits: Splits,
     fused: FusedModel,
+    teacher: Teacher | None,
     tracking: Tracking,
     resume: ResumeFolder,
     run_id: str,
     progress: Progress,
 ) -> TrainReport:
     metric = project.contract.metric.primary
-    baselines = _baselines(project, splits, fused, progress)
+    baselines = measure_baselines(project, splits, fused, progress)
     tracking.log_metrics(run_id, {metric_key(f"baseline_{b.name}_{metric.value}"): b.metric.value for b in baselines})
-    result = _fit_logged(project, splits, fused, tracking, resume, run_id, progress)
+    result = _fit_logged(project, splits, fused, teacher, tracking, resume, run_id, progress)
     with repeatable(project.settings.threads):
-        score = _score(project, fused, splits.test)
+        threshold = set_threshold(project.contract, splits, fused) if project.contract.anomaly else None
+        choice = choose_model(project, splits, fused) if project.settings.prefer_simpler else None
+        logits = predict_array(fused, splits.test.inputs)
+    score = score_predictions(project.contract, splits.test, logits)
     floor, value = project.contract.metric.floor, score.metric.value
     return TrainReport(
         run_id=run_id,
@@ -224,13 +254,30 @@ def _train(
         resumed_at=None if result.resumed_at is None else result.resumed_at + 1,
         data_sha256="",
         duration_s=0.0,
+        unreadable=splits.unreadable,
+        ranking=rank_test(project.contract, splits.test, logits),
+        choice=choice,
+        anomaly=_alarms(project, splits, fused, threshold, logits),
+        boosting=against_boosting(project.contract, splits.test, baselines, logits),
+        teacher=teacher,
+        fast=project.fast,
     )
+
+
+def _alarms(
+    project: Project, splits: Splits, fused: FusedModel, threshold: Threshold | None, outputs: NDArray[Any]
+) -> AnomalyReport | None:
+    if threshold is None:
+        return None
+    rules = measure_rules(project, splits, fused)
+    return measure_alarms(project.contract, splits, threshold, decide(project.contract, outputs), rules)
 
 
 def _fit_logged(
     project: Project,
     splits: Splits,
     fused: FusedModel,
+    teacher: Teacher | None,
     tracking: Tracking,
     resume: ResumeFolder,
     run_id: str,
@@ -250,6 +297,7 @@ def _fit_logged(
             project.task,
             splits,
             project.settings,
+            teacher=teacher,
             checkpoint=resume.checkpoint,
             on_epoch=log_epoch,
             progress=progress,
@@ -257,22 +305,6 @@ def _fit_logged(
         mixed=True,
     )
     return result
-
-
-def _baselines(project: Project, splits: Splits, fused: FusedModel, progress: Progress) -> tuple[BaselineResult, ...]:
-    with repeatable(project.settings.threads):
-        train, test = (_features(fused, data) for data in (splits.train, splits.test))
-    return fit_baselines(project.contract, splits.train, splits.test, train, test, progress=progress)
-
-
-def _features(fused: FusedModel, data: LabelledData, batch_size: int = 128) -> NDArray[Any]:
-    """Fitted features of all items, [n, …] float32."""
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(data), batch_size):
-            batch = data.take(slice(start, start + batch_size))
-            parts.append(fused.features(*to_tensors(batch.inputs, fused.input_names)).numpy())
-    return np.concatenate(parts)
 
 
 def _score(project: Project, fused: FusedModel, data: LabelledData) -> Score:
@@ -299,5 +331,10 @@ def _card(run: TrainedRun, score: Score) -> str:
         baselines=baselines,
         settings=run.project.settings,
         parameters=run.report["parameters"],
+        linear=(run.report.get("choice") or {}).get("kept") == Kept.LINEAR.value,
+        columns=run.project.data if run.project.task.table else {},
+        fast=run.report.get("fast") is not None,
+        teacher=run.report.get("teacher"),
+        slimming=run.report.get("slimming"),
         data_sha256=run.data_sha256,
     )

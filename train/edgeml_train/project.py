@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import tomllib
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeml_runtime.contract_file import read_contract_file
-from edgeml_runtime.errors import EdgemlError, InputError, ProjectError
+from edgeml_runtime.errors import EdgemlError, ProjectError
+from edgeml_train.fast import FastRun, fast_run
+from edgeml_train.overrides import apply_overrides
+from edgeml_train.project_file import read_project_file
 from edgeml_train.settings import TrainSettings
 from edgeml_train.task import Task
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgeml_runtime.contract import Contract
 
-__all__ = ["Project", "apply_overrides"]
+__all__ = ["Project"]
 
 T = TypeVar("T")
 
@@ -37,9 +38,10 @@ class Project:
         contract: The contract.
         data: The ``[data]`` table, overrides applied.
         settings: The ``[train]`` table, overrides applied.
-        overrides: ``KEY=VALUE`` strings as given.
+        overrides: ``KEY=VALUE`` strings: those of ``fast`` first, then as given.
         task: The user's task.
-        task_sha256: Digest of task.py.
+        task_sha256: Digest of task.py and of the project's own files that it imports.
+        fast: What a fast run sets; None for any other.
     """
 
     folder: Path
@@ -49,14 +51,16 @@ class Project:
     overrides: tuple[str, ...]
     task: Task
     task_sha256: str
+    fast: FastRun | None = None
 
     @classmethod
-    def open(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Project:
+    def open(cls, folder: str | Path, overrides: Sequence[str] = (), *, fast: bool = False) -> Project:
         """Read and check edgeml.toml, then import task.py.
 
         Args:
             folder: The project's folder.
             overrides: ``data.KEY=VALUE`` or ``train.KEY=VALUE``; the value as TOML, or a bare word.
+            fast: Whether the ``[fast]`` table is applied, before the overrides.
 
         Returns:
             The project; nothing on disk has changed.
@@ -73,7 +77,9 @@ class Project:
                 f"{folder}: expected a project with a file edgeml.toml, found none. "
                 "Make one with `edgeml init FOLDER --template NAME`, or name another folder."
             )
-        file = read_contract_file(toml)
+        file = read_project_file(folder)
+        chosen = fast_run(file.fast, file.train, source=str(toml)) if fast else None
+        overrides = (*(chosen.overrides if chosen else ()), *overrides)
         data, train = apply_overrides(file.data, file.train, overrides)
         settings = TrainSettings.parse(train, source=str(toml))
         task_class, sha256 = _load_task(folder / "task.py")
@@ -83,9 +89,10 @@ class Project:
             contract=file.contract,
             data=data,
             settings=settings,
-            overrides=tuple(overrides),
+            overrides=overrides,
             task=task,
             task_sha256=sha256,
+            fast=chosen,
         )
 
     def with_settings(self, data: Mapping[str, Any], settings: TrainSettings) -> Project:
@@ -109,43 +116,6 @@ class Project:
     def state_folder(self) -> Path:
         """Where edgeml keeps its own files: tracking database, runs, checkpoints."""
         return self.folder / ".edgeml"
-
-
-def apply_overrides(
-    data: Mapping[str, Any], train: Mapping[str, Any], overrides: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Apply ``--set`` overrides to the ``[data]`` and ``[train]`` tables.
-
-    Args:
-        data: The ``[data]`` table.
-        train: The ``[train]`` table.
-        overrides: ``data.KEY=VALUE`` or ``train.KEY=VALUE``; the value as TOML, or a bare word.
-
-    Returns:
-        New tables (data, train).
-
-    Raises:
-        InputError: When an override is not of this form.
-    """
-    tables = {"data": dict(data), "train": dict(train)}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        table, dot, name = key.strip().partition(".")
-        if not equals or not dot or not name or table not in tables:
-            raise InputError(
-                f"--set {override!r}: expected data.KEY=VALUE or train.KEY=VALUE, such as data.split=authors"
-            )
-        tables[table][name] = _toml_value(text.strip())
-    return tables["data"], tables["train"]
-
-
-def _toml_value(text: str) -> Any:
-    """A TOML value, or the text itself where it is none."""
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
 
 
 def guarded(folder: Path, what: str, function: Callable[[], T], *, mixed: bool = False) -> T:
@@ -190,8 +160,7 @@ def _is_below(file: str, folder: Path) -> bool:
 def _load_task(path: Path) -> tuple[type[Task], str]:
     if not path.is_file():
         raise ProjectError(f"{path.parent}: expected a file task.py beside edgeml.toml, found none.")
-    source = path.read_bytes()
-    module = _import_file(path, hashlib.sha256(source).hexdigest())
+    module, neighbours = _import_file(path)
     found = [
         value
         for value in vars(module).values()
@@ -206,42 +175,61 @@ def _load_task(path: Path) -> tuple[type[Task], str]:
     missing = sorted(found[0].__abstractmethods__)
     if missing:
         raise ProjectError(f"{path}: class {found[0].__name__} lacks {', '.join(missing)}. Define what is missing.")
-    return found[0], hashlib.sha256(source).hexdigest()
+    return found[0], _code_sha256(path, neighbours)
 
 
-def _import_file(path: Path, digest: str) -> ModuleType:
-    """Import task.py under a name of its own, so that two projects in one process do not meet."""
+def _code_sha256(task: Path, neighbours: Sequence[Path]) -> str:
+    """Digest of task.py and of the files of the project that it imports; of task.py alone where there are none."""
+    digest = hashlib.sha256(task.read_bytes())
+    for file in neighbours:
+        digest.update(f"\n{file.relative_to(task.parent).as_posix()}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _import_file(path: Path) -> tuple[ModuleType, list[Path]]:
+    """Import task.py under a name of its own, so that two projects in one process do not meet.
+
+    Returns:
+        The module, and the files of the project that it imports, sorted.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     name = f"edgeml_task_{digest[:12]}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ProjectError(f"{path}: expected a Python file, found something that cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     loader = spec.loader
-    with _importing_from(path.parent):
+    with _importing_from(path.parent) as neighbours:
         sys.modules[name] = module
         try:
             guarded(path.parent, "importing it", lambda: loader.exec_module(module))
         except BaseException:
             del sys.modules[name]
             raise
-    return module
+    return module, sorted(neighbours)
 
 
 @contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
+def _importing_from(folder: Path) -> Iterator[list[Path]]:
     """Let task.py import its neighbours, leave no bytecode behind, and forget the neighbours afterwards.
 
     Forgetting keeps another project's module of the same name from being mistaken for this one's.
+
+    Yields:
+        A list that holds the files of the neighbours afterwards.
     """
+    neighbours: list[Path] = []
     before, bytecode = set(sys.modules), sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
     try:
-        yield
+        yield neighbours
     finally:
         sys.dont_write_bytecode = bytecode
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
             origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).is_relative_to(folder) and not name.startswith("edgeml_task_"):
+            if origin and _is_below(origin, folder) and not name.startswith("edgeml_task_"):
+                neighbours.append(Path(origin))
                 del sys.modules[name]

@@ -15,16 +15,18 @@ import torch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeml_train.lineage import Lineage
     from edgeml_train.project import Project
 
 __all__ = ["code_tags", "command", "model_contract_sha256", "run_key"]
 
 
-def code_tags(project: Project) -> dict[str, str]:
+def code_tags(project: Project, lineage: Lineage | None = None) -> dict[str, str]:
     """The versions a run was made with.
 
     Args:
         project: The project.
+        lineage: The runs it builds on.
 
     Returns:
         MLflow tags: digests of task.py and edgeml.toml, package versions, and the git commit where there is one.
@@ -38,8 +40,10 @@ def code_tags(project: Project) -> dict[str, str]:
         "edgeml.torch": torch.__version__,
         "edgeml.lightning": _version("lightning"),
         "edgeml.python": platform.python_version(),
-        "edgeml.command": command(project),
+        "edgeml.command": command(project, lineage),
     }
+    if project.fast:
+        tags["edgeml.fast"] = "true"
     commit = _git(project.folder, "rev-parse", "HEAD")
     if commit:
         changed = _git(project.folder, "status", "--porcelain", "--", ".")
@@ -48,11 +52,17 @@ def code_tags(project: Project) -> dict[str, str]:
     return tags
 
 
-def command(project: Project) -> str:
+def command(project: Project, lineage: Lineage | None = None) -> str:
     """The command line that reproduces the run, run in the project's parent folder."""
     parts = ["edgeml", "train", project.folder.name]
-    for override in project.overrides:
+    given = project.overrides
+    if project.fast:
+        parts.append("--fast")
+        given = given[len(project.fast.overrides) :]
+    for override in given:
         parts += ["--set", override]
+    if lineage is not None:
+        parts += lineage.words(project.folder)
     return shlex.join(parts)
 
 
@@ -66,12 +76,13 @@ def model_contract_sha256(project: Project) -> str:
     return hashlib.sha256(shaping.encode()).hexdigest()
 
 
-def run_key(project: Project, data_sha256: str) -> str:
+def run_key(project: Project, data_sha256: str, lineage: Lineage | None = None) -> str:
     """Digest of everything that shapes the trained weights: a training resumes one with the same key only.
 
     Args:
         project: The project.
         data_sha256: Digest of the splits.
+        lineage: The runs it builds on.
 
     Returns:
         Hex digest.
@@ -82,6 +93,7 @@ def run_key(project: Project, data_sha256: str) -> str:
         "task": project.task_sha256,
         "data_settings": project.data,
         "contract": model_contract_sha256(project),
+        "lineage": lineage.key() if lineage else {},
         "versions": [_version(name) for name in ("edgeml-toolkit", "torch", "lightning")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

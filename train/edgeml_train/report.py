@@ -9,10 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from edgeml_evaluate.ranking import Ranking
     from edgeml_evaluate.scoring import MetricValue
     from edgeml_evaluate.slices import SliceResult
     from edgeml_export import ExportReport, VariantReport
+    from edgeml_train.anomaly import AnomalyReport
     from edgeml_train.baseline import BaselineResult
+    from edgeml_train.distil import Teacher
+    from edgeml_train.fast import FastRun
+    from edgeml_train.simpler import Comparison, ModelChoice
+    from edgeml_train.slim.result import Slimming
 
 __all__ = ["ProjectExport", "TrainReport"]
 
@@ -37,6 +43,15 @@ class TrainReport:
         resumed_at: Epoch, from 1, at which an interrupted run was taken up, or None.
         data_sha256: Digest of the data.
         duration_s: Wall-clock time of this call, in seconds.
+        unreadable: What is wrong with each file that was left out of the data.
+        ranking: Area under the ROC curve on the test set; None unless there are two classes and both occur.
+        choice: Which of network and linear model was kept; None where ``train.prefer_simpler`` does not ask.
+        anomaly: The alarms of an anomaly score; None for other targets.
+        boosting: Gradient boosting, which cannot be exported, against the model on the test set; None where it is no
+            baseline.
+        fast: What ``--fast`` set; None for any other run.
+        teacher: The run whose outputs were learned from as well; None without.
+        slimming: The run that was slimmed, and what is left of it; None where the network is fresh.
     """
 
     run_id: str
@@ -54,6 +69,14 @@ class TrainReport:
     resumed_at: int | None
     data_sha256: str
     duration_s: float
+    unreadable: tuple[str, ...] = ()
+    ranking: Ranking | None = None
+    choice: ModelChoice | None = None
+    anomaly: AnomalyReport | None = None
+    boosting: Comparison | None = None
+    teacher: Teacher | None = None
+    slimming: Slimming | None = None
+    fast: FastRun | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; these keys stay."""
@@ -73,6 +96,14 @@ class TrainReport:
             "resumed_at": self.resumed_at,
             "data_sha256": self.data_sha256,
             "duration_s": self.duration_s,
+            "unreadable": list(self.unreadable),
+            "ranking": self.ranking.to_dict() if self.ranking else None,
+            "choice": self.choice.to_dict() if self.choice else None,
+            "anomaly": self.anomaly.to_dict() if self.anomaly else None,
+            "boosting": self.boosting.to_dict() if self.boosting else None,
+            "teacher": self.teacher.to_dict() if self.teacher else None,
+            "slimming": self.slimming.summary() if self.slimming else None,
+            "fast": self.fast.to_dict() if self.fast else None,
         }
 
 
@@ -109,4 +140,9 @@ class ProjectExport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; these keys stay."""
-        return {**self.export.to_dict(), "run_id": self.run_id, "split": self.split}
+        return {
+            **self.export.to_dict(),
+            "run_id": self.run_id,
+            "split": self.split,
+            "fast": self.training.get("fast"),
+        }

@@ -19,7 +19,7 @@ class TrainSettings:
     """How a model is trained.
 
     Attributes:
-        epochs: Most passes over the training split.
+        epochs: Most passes over the training split; 0 keeps the weights that the task's network comes with.
         batch_size: Items per step.
         learning_rate: Peak of the schedule: linear warm-up over a tenth of the steps, then a half cosine to zero
             (Loshchilov and Hutter, "SGDR", 2017).
@@ -29,6 +29,12 @@ class TrainSettings:
         threads: CPU threads. Part of the settings because sums in another order give other weights. Small networks gain
             little from a second one, and lose much when another program wants the same core.
         augment: Whether the task's augmentation is applied.
+        prefer_simpler: Whether the linear baseline takes the network's place where that does not beat it beyond noise.
+        distil_temperature: With a teacher: what logits are divided by before the softmax.
+        distil_weight: With a teacher: its share of the loss; the task's own loss has the rest.
+        qat_epochs: With ``--qat``: most passes over the training split.
+        qat_learning_rate: With ``--qat``: peak of the schedule.
+        keep: When slimming: share of the channels that stay in every layer.
     """
 
     epochs: int = 30
@@ -39,14 +45,21 @@ class TrainSettings:
     seed: int = 0
     threads: int = 1
     augment: bool = True
+    prefer_simpler: bool = False
+    distil_temperature: float = 4.0
+    distil_weight: float = 0.5
+    qat_epochs: int = 10
+    qat_learning_rate: float = 1e-3
+    keep: float = 0.5
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], *, source: str) -> TrainSettings:
+    def parse(cls, data: Mapping[str, Any], *, source: str, table: str = "train") -> TrainSettings:
         """Settings from the ``[train]`` table, defaults where a key is not given.
 
         Args:
             data: Key → value.
             source: Name of the file, for the message.
+            table: Where in it the keys stand, for the message.
 
         Returns:
             The settings.
@@ -59,9 +72,9 @@ class TrainSettings:
             if key not in _RULES:
                 near = difflib.get_close_matches(key, _RULES, n=1)
                 hint = f"; nearest is {near[0]!r}" if near else ""
-                faults.append(Fault(f"train.{key}", f"one of {', '.join(_RULES)}", f"an unknown key{hint}"))
+                faults.append(Fault(f"{table}.{key}", f"one of {', '.join(_RULES)}", f"an unknown key{hint}"))
             elif not _fits(_RULES[key], value):
-                faults.append(Fault(f"train.{key}", _describe(_RULES[key]), repr(value)))
+                faults.append(Fault(f"{table}.{key}", _describe(_RULES[key]), repr(value)))
         if faults:
             raise ContractError(source, tuple(faults))
         floats = {key: float(value) for key, value in data.items() if _RULES[key]["type"] == "number"}
@@ -74,7 +87,7 @@ class TrainSettings:
 
 # JSON Schema of each key; the parser checks by the same table.
 _RULES: Mapping[str, Mapping[str, Any]] = {
-    "epochs": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    "epochs": {"type": "integer", "minimum": 0, "maximum": 10_000},
     "batch_size": {"type": "integer", "minimum": 2, "maximum": 65_536},
     "learning_rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 10},
     "weight_decay": {"type": "number", "minimum": 0, "maximum": 10},
@@ -82,6 +95,12 @@ _RULES: Mapping[str, Mapping[str, Any]] = {
     "seed": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     "threads": {"type": "integer", "minimum": 1, "maximum": 256},
     "augment": {"type": "boolean"},
+    "prefer_simpler": {"type": "boolean"},
+    "distil_temperature": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+    "distil_weight": {"type": "number", "minimum": 0, "maximum": 1},
+    "qat_epochs": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    "qat_learning_rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 10},
+    "keep": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
 }
 
 

@@ -16,10 +16,25 @@ from edgeml_runtime.errors import ProjectError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from edgeml_evaluate.data import LabelledData
     from edgeml_train.augment import Augmentation
 
-__all__ = ["Splits", "Task"]
+__all__ = ["Splits", "Task", "Yardstick"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """What a simple rule gives for the items, for an anomaly score to beat.
+
+    Attributes:
+        validation: [n] its score of every validation item, larger where more unusual; its threshold comes from these.
+        test: [m] the same of every test item.
+    """
+
+    validation: NDArray[Any]
+    test: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +50,8 @@ class Splits:
             vectors take some of them.
         shared_groups: Whether the contract's group is known to cross this split. Without this statement a group that
             is in two parts is refused.
+        unreadable: What is wrong with each file or reading that was left out of the data; every message names its file.
+        yardsticks: Name of a simple rule → its scores, for anomaly tasks.
     """
 
     train: LabelledData
@@ -43,6 +60,8 @@ class Splits:
     name: str
     files: Mapping[int, Path] = field(default_factory=dict)
     shared_groups: bool = False
+    unreadable: tuple[str, ...] = ()
+    yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -52,7 +71,14 @@ class Task(ABC):
         contract: What stands in edgeml.toml.
         data: Its ``[data]`` table, overrides applied.
         folder: The project's folder; relative paths are relative to it.
+
+    Attributes:
+        table: Whether the inputs are columns of a table, integers being categories. Gradient boosting is a third
+            baseline then, and the linear model is trained on items as :meth:`augment` changes them: with the unknown
+            among them.
     """
+
+    table: bool = False
 
     def __init__(self, contract: Contract, data: Mapping[str, Any], folder: Path) -> None:
         self.contract = contract
@@ -72,7 +98,7 @@ class Task(ABC):
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """The network with fresh weights: features [n, …] → logits [n, classes], or values for regression."""
+        """The network with fresh weights: features [n, …] → logits [n, classes], or a value or anomaly score [n, 1]."""
 
     def augment(self) -> Augmentation | None:
         """Random changes to training items; none by default."""
@@ -82,14 +108,18 @@ class Task(ABC):
         """The loss that training minimises.
 
         Args:
-            logits: [n, classes] float32, or [n, 1] or [n] values for regression.
-            targets: [n] int64 class index, or [n] float32 value.
+            logits: [n, classes] float32, or [n, 1] or [n] values for regression, or anomaly scores.
+            targets: [n] int64 class index, or [n] float32 value, or [n] 1 where an item is unusual.
 
         Returns:
-            Scalar: cross-entropy for classification, mean squared error for regression.
+            Scalar: cross-entropy for classification, mean squared error for regression, the mean score of usual items
+            for an anomaly score.
         """
         if self.contract.target.kind is TargetKind.CLASSIFICATION:
             return nn.functional.cross_entropy(logits, targets)
+        if self.contract.target.kind is TargetKind.ANOMALY:
+            usual = (targets == 0).to(torch.float32)
+            return (logits.reshape(len(targets)) * usual).sum() / usual.sum().clamp(min=1)
         return nn.functional.mse_loss(logits.reshape(len(targets)), targets.to(torch.float32))
 
     def path(self, key: str) -> Path:

@@ -79,6 +79,7 @@ def command(session: Session, /, folder: Path | None, source: Path | None, **opt
     from edgeml_cli.export_steps import check_options, export_model
     from edgeml_cli.output import emit
     from edgeml_cli.quiet import working
+    from edgeml_cli.render import fast_text
     from edgeml_cli.render_export import render_export, render_layers
 
     check_options(folder, source, **options)
@@ -89,6 +90,8 @@ def command(session: Session, /, folder: Path | None, source: Path | None, **opt
         if options["explain"]:
             render_layers(console, report)
         render_export(console, report)
+        if report.get("fast"):
+            console.print(fast_text(report["fast"]), highlight=False)
         if report["report"] is not None:
             console.print(f"explained in [bold]{report['report']}[/]", soft_wrap=True)
         if report["ok"]:

@@ -21,7 +21,8 @@ __all__ = ["command"]
     "--template",
     metavar="TEMPLATE",
     required=True,
-    help="handwritten-digits (its data comes with scikit-learn) or spoken-digits (needs --data).",
+    help="handwritten-digits or sensor-table (they bring data); spoken-digits, sign-digits or machine-temperature "
+    "(they need --data); or blank.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the data, where the template needs one.")
 @common_options
@@ -41,7 +42,11 @@ def command(session: Session, folder: Path, template: str, data: Path | None) ->
         console.print(f"[bold]{folder}[/] is a project now:\n")
         console.print("  edgeml.toml   what the model promises: inputs, outputs, metric, budgets")
         console.print("  task.py       data, preprocessing and network\n")
-        console.print(f"next: [bold]edgeml train {folder}[/]")
+        if template == "blank":
+            console.print("next: fill in both, see docs/bring-your-own.md; what is left is named by")
+            console.print(f"      [bold]edgeml train {folder}[/]")
+        else:
+            console.print(f"next: [bold]edgeml train {folder}[/]")
 
     emit(session, report, render)
     return 0

@@ -73,5 +73,6 @@ def _as_dict(model: Model, source: str, result: Result) -> dict[str, Any]:
         "label": result.label,
         "score": result.score,
         "scores": result.scores,
+        "alarm": result.alarm,
         "outputs": {name: array.tolist() for name, array in result.outputs.items()},
     }

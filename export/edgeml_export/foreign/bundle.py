@@ -102,13 +102,7 @@ def _variant(contract: Contract, trial: ForeignTrial, report: Report) -> Variant
 def _metrics(report: Report) -> dict[str, Any]:
     if isinstance(report, UnscoredReport):
         return {"scored": False}
-    return {
-        "scored": True,
-        "metric": report.metric.to_dict(),
-        "slices": [result.to_dict() for result in report.slices],
-        "paired_loss": report.paired_loss.to_dict(),
-        "slice_losses": [loss.to_dict() for loss in report.slice_losses],
-    }
+    return {"scored": True, **report.metrics}
 
 
 def _card(contract: Contract, trial: ForeignTrial, report: Report, source: bytes, notes: tuple[str, ...]) -> str:

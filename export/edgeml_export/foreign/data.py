@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeml_evaluate import LabelledData
+from edgeml_evaluate.alarms import EVENT, SERIES, TIME
 from edgeml_export.foreign.file import ForeignLimits
 from edgeml_runtime.contract import TargetKind
 from edgeml_runtime.errors import InputError, ProjectError
@@ -87,8 +88,13 @@ def _attributes(contract: Contract) -> list[str]:
     return [name for name in dict.fromkeys(named) if name not in built_in]
 
 
+def _optional(contract: Contract) -> tuple[str, ...]:
+    """What alarms are counted by, where it is known."""
+    return () if contract.anomaly is None else (SERIES, TIME, EVENT)
+
+
 def _names(contract: Contract) -> set[str]:
-    return {*(spec.name for spec in contract.inputs), *_attributes(contract), _TARGETS}
+    return {*(spec.name for spec in contract.inputs), *_attributes(contract), *_optional(contract), _TARGETS}
 
 
 def _read(path: Path, limits: ForeignLimits) -> Arrays:
@@ -139,7 +145,11 @@ def _part(path: Path, contract: Contract, arrays: Arrays, prefix: str) -> Labell
         return LabelledData(
             inputs={spec.name: named[spec.name] for spec in contract.inputs},
             targets=_targets(path, contract, named[_TARGETS], prefix) if _TARGETS in named else np.zeros(count, int),
-            attributes={name: named[name].astype(str) for name in _attributes(contract) if name in named},
+            attributes={
+                name: named[name].astype(str)
+                for name in dict.fromkeys((*_attributes(contract), *_optional(contract)))
+                if name in named
+            },
         )
     except InputError as error:
         raise ProjectError(f"{path}: {prefix}{error}") from error
@@ -169,6 +179,10 @@ def _targets(path: Path, contract: Contract, targets: NDArray[Any], prefix: str)
         if targets.dtype.kind not in "iuf" or not np.isfinite(targets).all():
             raise ProjectError(f"{where}: expected finite numbers, found {targets.dtype.name}")
         return targets.astype(np.float64)
+    if contract.target.kind is TargetKind.ANOMALY:
+        if targets.dtype.kind not in "iu" or not np.isin(targets, (0, 1)).all():
+            raise ProjectError(f"{where}: expected 0 for usual and 1 for unusual items, found {targets.dtype.name}")
+        return targets.astype(np.int64)
     labels = next(spec.labels for spec in contract.outputs if spec.role is OutputRole.SCORES)
     if targets.dtype.kind == "U":
         places = {label: place for place, label in enumerate(labels)}

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml_evaluate import LabelledData, decide, decision_output, paired_loss, score_predictions, slice_losses
+from edgeml_evaluate import (
+    LabelledData,
+    decide,
+    decision_output,
+    event_loss,
+    paired_loss,
+    score_predictions,
+    slice_losses,
+)
 from edgeml_export.foreign.report import UnscoredReport
 from edgeml_export.golden_cases import choose_items, tolerances
 from edgeml_export.hostile import HOSTILE_CASES, judge_hostile, unbounded
 from edgeml_export.parity import measure_parity
 from edgeml_export.report import VariantReport
 from edgeml_export.scheme import Precision
+from edgeml_export.trial import event_fault
 from edgeml_export.vnni_check import VnniCheck
 from edgeml_export.without_vnni import emulator, run_without_vnni
 from edgeml_runtime.errors import BackendError, ProjectError
@@ -158,7 +167,8 @@ def judge_foreign(trial: ForeignTrial, contract: Contract, progress: Progress) -
     if trial.items.labelled is None:
         return tried.judged(_fault(tried, trial, contract) or _rough_fault(tried, trial, contract))
     report = _scored(tried, trial, contract, trial.items.labelled)
-    return report.judged(_fault(tried, trial, contract) or _loss_fault(report, trial, contract))
+    reasons = _fault(tried, trial, contract), _loss_fault(report, trial, contract), event_fault(report.event_loss)
+    return report.judged(next((reason for reason in reasons if reason is not None), None))
 
 
 def _scored(tried: UnscoredReport, trial: ForeignTrial, contract: Contract, test: LabelledData) -> VariantReport:
@@ -179,6 +189,8 @@ def _scored(tried: UnscoredReport, trial: ForeignTrial, contract: Contract, test
         slices=score.slices,
         paired_loss=paired_loss(contract, before, after, part.targets),
         slice_losses=slice_losses(contract, part, before, after),
+        alarms=score.alarms,
+        event_loss=event_loss(contract, part, before, after) if contract.anomaly else None,
         parity=tried.parity,
         hostile=tried.hostile,
         float_layers=(),

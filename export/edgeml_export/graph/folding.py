@@ -39,6 +39,7 @@ __all__ = [
     "cut_pixels",
     "finish",
     "remaining_operators",
+    "unlifted",
 ]
 
 _ATEN = torch.ops.aten
@@ -139,7 +140,7 @@ def cut_pixels(program: ExportedProgram, names: tuple[str, ...], example: tuple[
     Returns:
         A graph of its own.
     """
-    module = _unlifted(program)
+    module = unlifted(program)
     pixels: dict[str, PixelQuantization] = {}
     changed = list(example)
     foldings = []
@@ -184,10 +185,16 @@ def remaining_operators(module: GraphModule, source: Node) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _unlifted(program: ExportedProgram) -> GraphModule:
+def unlifted(program: ExportedProgram) -> GraphModule:
     """The program as a module with a graph of its own, without what tracing leaves and inference has no use for.
 
     These are checks of types and shapes, and the detaching of constants that are written in ``forward``.
+
+    Args:
+        program: The traced model.
+
+    Returns:
+        A module that refers to the program's tensors.
     """
     module = program.module(check_guards=False)
     if not isinstance(module, GraphModule):

@@ -11,19 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeml_evaluate.data import LabelledData
 from edgeml_runtime.errors import ProjectError
-from edgeml_runtime.loaders import load_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeml_runtime.tensors import InputSpec
-
-__all__ = ["Recording", "find_recordings", "load_recordings"]
+__all__ = ["Recording", "find_recordings"]
 
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][A-Za-z0-9-]*)_(?P<index>[0-9]+)\.wav")
 
@@ -78,27 +71,3 @@ def find_recordings(folder: Path) -> tuple[Recording, ...]:
             "folder `recordings` of https://github.com/Jakobovski/free-spoken-digit-dataset."
         )
     return tuple(sorted(found, key=lambda item: (item.digit, item.speaker, item.index)))
-
-
-def load_recordings(recordings: Sequence[Recording], spec: InputSpec) -> LabelledData:
-    """Decode recordings with the contract's loader.
-
-    Args:
-        recordings: Which ones.
-        spec: The input, with its loader.
-
-    Returns:
-        [n, *shape] in the order given, the digit as target, and the attribute ``speaker``.
-
-    Raises:
-        InputError: When a file cannot be decoded; the message names it.
-    """
-    shape = (len(recordings), *spec.shape)
-    waveforms = np.empty(shape, np.dtype(spec.dtype.value))
-    for row, recording in enumerate(recordings):
-        waveforms[row] = load_tensor(spec, recording.path)
-    return LabelledData(
-        inputs={spec.name: waveforms},
-        targets=np.array([recording.digit for recording in recordings], np.int64),
-        attributes={"speaker": np.array([recording.speaker for recording in recordings])},
-    )

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,14 @@ class Template:
         folder: Its folder beside this module.
         summary: What it is, in a line.
         needs_data: Whether a data folder has to be given.
+        example: Name of the data file that the template writes when no data are given, and the function
+            ``"module:object"`` that writes it; None where it takes no data file.
     """
 
     folder: str
     summary: str
     needs_data: bool
+    example: tuple[str, str] | None = None
 
 
 TEMPLATES: Mapping[str, Template] = {
@@ -47,6 +51,27 @@ TEMPLATES: Mapping[str, Template] = {
         summary="spoken digits at 8 kHz, from a folder of the Free Spoken Digit Dataset",
         needs_data=True,
     ),
+    "sensor-table": Template(
+        folder="sensor_table",
+        summary="columns of a CSV or Parquet file; without one, a table of breast-cancer diagnoses from scikit-learn",
+        needs_data=False,
+        example=("breast-cancer.csv", "edgeml_train.templates.breast_cancer:write_breast_cancer"),
+    ),
+    "machine-temperature": Template(
+        folder="machine_temperature",
+        summary="alarms from time series, from a folder of the Numenta Anomaly Benchmark",
+        needs_data=True,
+    ),
+    "sign-digits": Template(
+        folder="sign_digits",
+        summary="hand signs of digits in photographs, from a folder of the Sign Language Digits Dataset",
+        needs_data=True,
+    ),
+    "blank": Template(
+        folder="blank",
+        summary="a model of your own: the fewest lines, to be filled in",
+        needs_data=False,
+    ),
 }
 
 
@@ -58,7 +83,7 @@ def init_project(folder: str | Path, template: str, data_path: str | Path | None
     Args:
         folder: The new folder; it must not hold anything yet.
         template: A key of :data:`TEMPLATES`.
-        data_path: Folder of the data, for templates that need one.
+        data_path: Folder of the data, for templates that need one, or the data file, for those with an example.
 
     Returns:
         The project's folder, absolute.
@@ -87,7 +112,8 @@ def init_project(folder: str | Path, template: str, data_path: str | Path | None
 def _write(template: Template, target: Path, name: str, data: str | None) -> None:
     """Write into a folder beside the target first, so that the project appears whole or not at all."""
     source = Path(__file__).parent / template.folder
-    values = {"__NAME__": name, "__DATA__": json.dumps(data or "")}
+    example, writer = template.example or ("", "")
+    values = {"__NAME__": name, "__DATA__": json.dumps(data or example)}
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
         staged = Path(scratch) / "project"
         (staged / ".edgeml").mkdir(parents=True)
@@ -96,6 +122,9 @@ def _write(template: Template, target: Path, name: str, data: str | None) -> Non
             toml = toml.replace(mark, value)
         (staged / "edgeml.toml").write_text(toml, "utf-8")
         shutil.copyfile(source / "task.py", staged / "task.py")
+        if writer and data is None:
+            module, _, function = writer.partition(":")
+            getattr(import_module(module), function)(staged / example)
         (staged / ".gitignore").write_text(".edgeml/\n*.edgeml\n", "utf-8")
         schema = json.dumps(contract_json_schema(train=train_schema()), indent=1)
         (staged / ".edgeml" / "edgeml.schema.json").write_text(schema + "\n", "utf-8")
@@ -113,9 +142,13 @@ def _model_name(folder_name: str) -> str:
 
 
 def _data_folder(name: str, template: Template, data_path: str | Path | None) -> str | None:
+    if template.example is not None:
+        return _data_file(data_path)
     if not template.needs_data:
         if data_path is not None:
-            raise InputError(f"the template {name} brings its data: expected no data folder, found {str(data_path)!r}")
+            raise InputError(
+                f"the template {name} brings its data or takes none: expected no data folder, found {str(data_path)!r}"
+            )
         return None
     if data_path is None:
         raise InputError(f"the template {name} needs a data folder: pass --data PATH")
@@ -123,4 +156,14 @@ def _data_folder(name: str, template: Template, data_path: str | Path | None) ->
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise InputError(f"--data {data_path}: expected a folder, found {found} there")
+    return str(path)
+
+
+def _data_file(data_path: str | Path | None) -> str | None:
+    if data_path is None:
+        return None
+    path = Path(data_path).expanduser().resolve()
+    if not path.is_file() or path.suffix.lower() not in (".csv", ".parquet"):
+        found = "another file" if path.is_file() else "a folder" if path.exists() else "nothing"
+        raise InputError(f"--data {data_path}: expected a file *.csv or *.parquet, found {found} there")
     return str(path)

@@ -27,4 +27,4 @@ class HandwrittenDigits(Task):
 
     def network(self) -> nn.Module:
         """Three small convolutions; logits [n, 10] out."""
-        return digit_cnn(10)
+        return digit_cnn(10, width=self.data.get("width", 32))

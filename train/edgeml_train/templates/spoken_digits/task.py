@@ -5,7 +5,7 @@ from torch import nn
 from edgeml_runtime.errors import ProjectError
 from edgeml_train import Splits, Task
 from edgeml_train.augment import AudioAugmentation, Augmentation
-from edgeml_train.data import Recording, find_recordings, load_recordings
+from edgeml_train.data import LabelledFile, Part, Recording, find_recordings, load_splits
 from edgeml_train.features import FeaturePipeline, LogMel
 from edgeml_train.networks import ds_cnn
 
@@ -17,16 +17,20 @@ class SpokenDigits(Task):
         """Hold out speakers, or split as the data set's authors do, with every speaker in every split."""
         by_speaker = self.choice("split", ("speakers", "authors")) == "speakers"
         part_of = self._part_by_speaker if by_speaker else _part_by_index
-        parts: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
-        for recording in find_recordings(self.path("path")):
-            parts[part_of(recording)].append(recording)
+        files = [
+            LabelledFile(
+                path=found.path, part=part_of(found), target=found.digit, attributes={"speaker": found.speaker}
+            )
+            for found in find_recordings(self.path("path"))
+        ]
         name = "the authors' (indices 0-4 are the test; all speakers shared)"
         if by_speaker:
             name = f"held-out speakers: {', '.join(self._speakers('test_speakers'))}"
-        return Splits(
-            **{part: load_recordings(recordings, self.contract.inputs[0]) for part, recordings in parts.items()},
+        return load_splits(
+            files,
+            self.contract.inputs[0],
             name=name,
-            files={row: recording.path for row, recording in enumerate(parts["test"])},
+            max_unreadable=self.data.get("max_unreadable", 0.0),
             shared_groups=not by_speaker,
         )
 
@@ -36,16 +40,16 @@ class SpokenDigits(Task):
 
     def network(self) -> nn.Module:
         """A depthwise separable CNN; logits [n, 10] out."""
-        return ds_cnn(10)
+        return ds_cnn(10, channels=self.data.get("channels", 64))
 
     def augment(self) -> Augmentation:
         """Other speeds, positions, levels and noise, in training only (`train.augment = false` switches it off)."""
         return AudioAugmentation()
 
-    def _part_by_speaker(self, recording: Recording) -> str:
+    def _part_by_speaker(self, recording: Recording) -> Part:
         if recording.speaker in self._speakers("test_speakers"):
-            return "test"
-        return "validation" if recording.speaker in self._speakers("validation_speakers") else "train"
+            return Part.TEST
+        return Part.VALIDATION if recording.speaker in self._speakers("validation_speakers") else Part.TRAIN
 
     def _speakers(self, key: str) -> list[str]:
         names = self.data.get(key)
@@ -54,7 +58,7 @@ class SpokenDigits(Task):
         return names
 
 
-def _part_by_index(recording: Recording) -> str:
+def _part_by_index(recording: Recording) -> Part:
     if recording.index < 5:
-        return "test"
-    return "validation" if recording.index < 10 else "train"
+        return Part.TEST
+    return Part.VALIDATION if recording.index < 10 else Part.TRAIN

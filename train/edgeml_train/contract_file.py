@@ -1,4 +1,4 @@
-"""``edgeml.toml`` on disk: the contract, and the two tables that are the project's own."""
+"""``edgeml.toml`` on disk: the contract, and the tables that are the project's own."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ class ContractFile:
         contract: The contract.
         data: The ``[data]`` table, which the project's task reads.
         train: The ``[train]`` table, which training reads.
+        fast: The tables ``data`` and ``train`` of ``[fast]``, which a fast training applies over the two; None where
+            there is none.
     """
 
     contract: Contract
     data: Mapping[str, Any]
     train: Mapping[str, Any]
+    fast: Mapping[str, Mapping[str, Any]] | None
 
 
 def read_contract_file(path: str | os.PathLike[str]) -> ContractFile:
@@ -57,6 +60,7 @@ def read_contract_file(path: str | os.PathLike[str]) -> ContractFile:
     faults = FaultCollector()
     document = Table(_parse_toml(_read(file), file), "", faults)
     data, train = document.table("data"), document.table("train")
+    fast = _read_fast(document) if document.has("fast") else None
     contract = read_contract(document)
     for index, spec in enumerate(contract.inputs):
         where = f"inputs[{index}]"
@@ -64,7 +68,14 @@ def read_contract_file(path: str | os.PathLike[str]) -> ContractFile:
             for fault in loader_faults(spec, where):
                 faults.add(fault.path, fault.expected, fault.found, fault.question)
     faults.raise_if_any(file)
-    return ContractFile(contract=contract, data=data.data, train=train.data)
+    return ContractFile(contract=contract, data=data.data, train=train.data, fast=fast)
+
+
+def _read_fast(document: Table) -> dict[str, Mapping[str, Any]]:
+    table = document.table("fast")
+    tables = {name: table.table(name).data for name in ("data", "train")}
+    table.refuse_unknown()
+    return tables
 
 
 def _read(file: str) -> str:

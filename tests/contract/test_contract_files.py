@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from edgeml_runtime import contract_file
-from edgeml_runtime.contract_file import read_contract_file
 from edgeml_runtime.contract_parse import contract_sha256, contract_to_dict
 from edgeml_runtime.errors import ContractError, ProjectError
+from edgeml_train import contract_file
+from edgeml_train.contract_file import read_contract_file
 
-CONTRACTS = Path(__file__).parent / "data" / "contracts"
+CONTRACTS = Path(__file__).parents[1] / "runtime" / "data" / "contracts"
 GOOD = sorted((CONTRACTS / "good").glob("*.toml"))
 BAD = sorted((CONTRACTS / "bad").glob("*.toml"))
 SHORTEST = (CONTRACTS / "good" / "shortest.toml").read_text(encoding="utf-8")
 
 # The hash stands in bundles and on telemetry: a change here makes every fielded contract another one.
 HASHES = {
+    "anomaly": "6540eb4d46b82378e36b3bd2f9f5609bb5454bfc9ed2821fa439cb0190dab2a8",
     "every_table": "2dc4395af3c110fda4fa740aa0ee609f4efc7b86f98c88545380d84038936096",
     "regression": "0ba341bb5866c26164b132a9d07aca6b3fda3c192bae7212849013abdf06dc7c",
     "shortest": "a21e555112532cc9f782d7e61ddd53859fc16414ed579ad76c20dd9d82a7a140",
@@ -96,6 +97,20 @@ def test_the_projects_own_tables_come_as_they_stand(tmp_path):
     assert read.data == {"path": "a", "x": {"y": [1, 2]}}
     assert read.train == {"anything": 1}
     assert read_contract_file(written(tmp_path, SHORTEST)).data == {}
+
+
+def test_what_a_fast_training_sets_comes_as_it_stands(tmp_path):
+    text = SHORTEST + "[fast]\ntrain.epochs = 2\n[fast.data]\nx.y = [1, 2]\n"
+    assert read_contract_file(written(tmp_path, text)).fast == {"train": {"epochs": 2}, "data": {"x": {"y": [1, 2]}}}
+    assert read_contract_file(written(tmp_path, SHORTEST + "[fast]\n")).fast == {"train": {}, "data": {}}
+    assert read_contract_file(written(tmp_path, SHORTEST)).fast is None
+
+
+@pytest.mark.parametrize("line", ["'train.epochs' = 2", "epochs = 2", "train = 2"])
+def test_a_fast_table_of_another_form_is_refused(tmp_path, line):
+    (fault,) = refusal(written(tmp_path, SHORTEST + f"[fast]\n{line}\n")).faults
+    assert fault.path.startswith("fast.")
+    assert "one of data, train" in fault.expected or fault.expected == "a table"
 
 
 @pytest.mark.parametrize("content", [SHORTEST.encode("utf-8-sig"), SHORTEST.replace("\n", "\r\n").encode()])
