@@ -20,17 +20,31 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 import torch
 
+from edgeml_evaluate import decide
 from edgeml_runtime.measure import measure_interleaved, quantile
+from edgeml_train import Project, load_run
+from edgeml_train.fused import predict_array
 from edgeml_train.networks import ds_cnn
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 EDGEML = Path(sys.executable).with_name("edgeml")
-HALF = "train.keep=0.5"
+PAIRS = (
+    ("student, taught", "student"),
+    ("student, slimmed to half, taught", "student, slimmed to half"),
+    ("half as wide from scratch, taught", "half as wide from scratch"),
+    ("student, slimmed to half", "half as wide from scratch, trained on"),
+    ("student, slimmed to half", "student, trained on"),
+)
+"""What is compared with what, the same test items drawn with replacement for both."""
+REPLICATES = 10_000
 WIDTHS = (64, 60, 56, 52, 48, 44, 40, 36, 32, 28, 24, 20, 16)
 
 
@@ -122,6 +136,7 @@ def measure(subject: Subject, work: Path, seeds: int) -> None:
     print_first(*tables[0])
     if seeds > 1:
         print_seeds(tables)
+    print_gains(project, [dict(zip(names, ids(comparison), strict=True)) for names, comparison in tables])
     sys.stdout.flush()
 
 
@@ -132,18 +147,19 @@ def trained(subject: Subject, project: Path, settings: tuple[str, ...]) -> dict[
         return str(edgeml("train", str(project), *settings, *arguments)["run_id"])
 
     whole, half = subject.width(subject.student), subject.width(subject.student // 2)
-    student = train(*whole)
-    teacher = train(*subject.width(subject.teacher))
-    slim = ("--slim", student, "--set", HALF)
+    student, teacher, narrow = train(*whole), train(*subject.width(subject.teacher)), train(*half)
+    slim = ("--slim", student, "--set", "train.keep=0.5")
+    # What is slimmed has been trained twice: so have these, without losing a channel.
+    longer = ("--set", "train.keep=1.0")
     return {
         "student": student,
-        "student, trained on as it is": train("--slim", student, "--set", "train.keep=1.0"),
+        "student, trained on": train("--slim", student, *longer),
         "teacher": teacher,
         "student, taught": train(*whole, "--teacher", teacher),
         "student, slimmed to half": train(*slim),
         "student, slimmed to half, taught": train(*slim, "--teacher", teacher),
-        "half as wide from scratch": train(*half),
-        "half as wide from scratch, trained on": train("--slim", train(*half, "--set", BASE), "--set", "train.keep=1.0"),
+        "half as wide from scratch": narrow,
+        "half as wide from scratch, trained on": train("--slim", narrow, *longer),
         "half as wide from scratch, taught": train(*half, "--teacher", teacher),
     }
 
@@ -184,6 +200,29 @@ def print_seeds(tables: list[tuple[list[str], dict[str, Any]]]) -> None:
         better = [comparison["runs"][place]["better"] or 0.0 for _, comparison in tables]
         cells = " | ".join(f"{value:.4f}" for value in values)
         print(f"| {name} | {cells} | {mean(values):.4f} | {mean(better):+.4f} |")
+
+
+def print_gains(project: Path, trainings: list[dict[str, str]]) -> None:
+    """Pairs of models that differ in one thing, over all seeds."""
+    opened = Project.open(project)
+    print("\n| | against | mean gain | 95 % interval |\n|---|---|---|---|")
+    for better, worse in PAIRS:
+        gains = np.mean([right(opened, runs[better]) - right(opened, runs[worse]) for runs in trainings], axis=0)
+        draws = np.random.default_rng(0).integers(0, len(gains), (REPLICATES, len(gains)))
+        low, high = np.quantile(gains[draws].mean(axis=1), [0.025, 0.975])
+        print(f"| {better} | {worse} | {gains.mean():+.4f} | [{low:+.4f}, {high:+.4f}] |")
+
+
+def right(project: Project, run_id: str) -> NDArray[np.float64]:
+    """1 for every test item that a run gets right, 0 for the others."""
+    run = load_run(project, run_id)
+    outputs = predict_array(run.fused, run.splits.test.inputs)
+    return (decide(project.contract, outputs) == run.splits.test.targets).astype(np.float64)
+
+
+def ids(comparison: dict[str, Any]) -> list[str]:
+    """The runs of a comparison, in order."""
+    return [run["run_id"] for run in comparison["runs"]]
 
 
 def print_widths() -> None:

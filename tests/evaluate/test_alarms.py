@@ -99,6 +99,7 @@ def test_an_event_is_found_by_any_of_its_items():
     assert operating_point(CONTRACT, data, np.array([0.0, 0, 2, 0, 0, 0, 0])).found == 1
     assert event_flags(data, np.array([0.0, 0, 2, 0, 0, 0, 0])).tolist() == [True, False]
     assert operating_point(CONTRACT, data, np.array([0.0, 0, 2, 0, 2, 2, 0])).event_recall == 1
+    assert operating_point(CONTRACT, data, np.ones(7)).found == 0  # the threshold itself is no alarm
 
 
 def test_two_machines_may_have_events_of_the_same_name():

@@ -85,9 +85,9 @@ CASES = {
     "plain": ({"x": ("float32", (20,))}, nn.Identity, Plain),
 }
 
-# How much nearer: kernels sum integers, so that a value half way between two steps goes to the other one now and then,
-# and a file rounds inside of what is one operator in PyTorch, such as SiLU. Seen: 0.56 and 0.58.
-NEARER = {"residual": 0.75, "plain": 0.75}
+# How much nearer. Means of four integers often lie half way between two, and kernels then go another way than PyTorch;
+# and a file rounds inside of what is one operator in PyTorch, such as SiLU. Seen: 0.62 and 0.38.
+NEARER = {"residual": 0.75, "plain": 0.5}
 
 
 def stirred(module, *, seed=0):
@@ -99,6 +99,8 @@ def stirred(module, *, seed=0):
             nn.init.uniform_(part.running_var, 0.3, 2.0)
             nn.init.uniform_(part.weight, 0.5, 2.0)
             nn.init.uniform_(part.bias, -0.5, 0.5)
+            with torch.no_grad():
+                part.weight[0] *= 16  # with one scale per tensor, the other channels are left few steps
     return module.eval()
 
 
@@ -117,7 +119,7 @@ def made(name, **export):
 @pytest.fixture(scope="module", params=CASES)
 def simulated(request):
     """A model, what simulates it, and its files: with calibrated ranges, and with learned ones that are still those."""
-    fused, rules, items = made(request.param)
+    fused, rules, items = made(request.param, weights="per_tensor")
     model = simulate_int8(fused, rules, calibration=items, test=items)
     settled = copy.deepcopy(fused)
     settled.load_state_dict(model.fused_state())
@@ -258,11 +260,11 @@ def test_ranges_that_are_still_calibrated_ones_give_nearly_the_same_files(simula
         np.testing.assert_allclose(other.outputs, one.outputs, rtol=0, atol=float(np.ptp(one.outputs)) * 4 / 255)
         assert one.ranges is None
         assert other.ranges.learned > other.ranges.calibrated
-        assert scales_per_weight(one) != {1}
+        assert scales_per_weight(one) == {1}
 
 
-def test_other_ranges_are_the_scales_of_both_files_and_weights_have_one_where_the_contract_says_so():
-    fused, rules, items = made("residual", weights="per_tensor")
+def test_other_ranges_are_the_scales_of_both_files():
+    fused, rules, items = made("residual")
     model = simulate_int8(fused, rules, calibration=items, test=items)
     narrow = LearnedRanges(
         ranges=tuple(LearnedRange(key=e.key, low=e.low * 0.75, high=e.high * 0.75) for e in model.learned().ranges)
@@ -275,7 +277,7 @@ def test_other_ranges_are_the_scales_of_both_files_and_weights_have_one_where_th
         scales = activation_scales(file)
         assert [scale for scale in scales if not any(abs(scale - step) <= 1e-5 * step for step in steps)] == []
         assert len(scales) >= 6
-        assert scales_per_weight(file) == {1}
+        assert scales_per_weight(file) != {1}
 
 
 def activation_scales(file):
@@ -356,3 +358,31 @@ def test_stored_ranges_that_are_broken_are_refused(change, message):
     assert LearnedRanges.from_dict(good.to_dict(), source="ranges.json") == good
     with pytest.raises(ProjectError, match=message):
         LearnedRanges.from_dict(good.to_dict() | change, source="ranges.json")
+
+
+class OneByOne(nn.Module):
+    """Code that fixes a batch of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(20, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x.reshape(1, 20))))
+
+
+def test_a_model_that_takes_one_item_at_a_time_can_be_trained_all_the_same():
+    inputs = {"x": ("float32", (20,))}
+    torch.manual_seed(0)
+    fused = Fused(nn.Identity(), OneByOne()).eval()
+    items = LabelledData(inputs={"x": draw(inputs, 12)["x"] / 20}, targets=np.arange(12) % 5)
+    rules = contract(inputs, (5,), float_scopes=[], variants=["onnx-int8"], required=[])
+    model = simulate_int8(fused, rules, calibration=items, test=items)
+    with torch.no_grad():
+        expected = torch.cat([fused(torch.from_numpy(row[None]))["scores"] for row in items.inputs["x"]])
+    np.testing.assert_allclose(outputs(model, items, None), expected, rtol=1e-4, atol=1e-5)
+
+    model.mode.format = ModelFormat.ONNX
+    model.logits(torch.from_numpy(items.inputs["x"])).square().sum().backward()
+    trained = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(gradient is not None and bool(gradient.any()) for gradient in trained.values()), trained

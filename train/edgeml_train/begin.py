@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeml_runtime.progress import Progress, silent
 from edgeml_train.distil import load_teacher
-from edgeml_train.lineage import Lineage
+from edgeml_train.lineage import Lineage, lineage_lines
+from edgeml_train.networks.count import count_parameters
 from edgeml_train.project import Project
 from edgeml_train.runs import TrainedRun, load_data
 from edgeml_train.slim.start import load_source, recall, slim_network, slim_run
@@ -73,19 +74,25 @@ def begin(
 
 
 def slimmed_model(
-    source: TrainedRun, profile: str | None, resume: ResumeFolder, *, card: str, progress: Progress
+    source: TrainedRun, lineage: Lineage, resume: ResumeFolder, *, card: str, progress: Progress
 ) -> tuple[FusedModel, Slimming]:
     """The run's model with fewer channels: as an interrupted training has decided, or decided now.
 
     Args:
         source: The run; its model is changed.
-        profile: The device profile whose budgets are to be met; None for the share ``train.keep``.
+        lineage: The runs that the training builds on.
         resume: Where an interrupted training has left its decision.
-        card: Markdown of about the length that the bundle's card will have.
+        card: The card of the run as it is.
         progress: Told about every share that is tried.
 
     Returns:
         The model and the decision.
     """
-    slimming = recall(resume.path) or slim_run(source, profile, card=card, progress=progress)
+    slimming = recall(resume.path)
+    if slimming is None:
+        taught = lineage.teacher.to_dict() if lineage.teacher else None
+        # As long as the line that the card will have: a budget may be met by a few bytes.
+        made = {"parameters_before": count_parameters(source.fused.network), "keep": 1 / 32}
+        lines = lineage_lines(taught, made)
+        slimming = slim_run(source, lineage.profile, card="\n".join([card, *lines]), progress=progress)
     return slim_network(source, slimming), slimming

@@ -130,7 +130,10 @@ class StepProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what to show beside the bar."""
         values, epoch = trainer.callback_metrics, trainer.current_epoch + 1
-        self._message = f"epoch {epoch}/{self._epochs}: validation {float(values['val_metric']):.4f}"
+        metric, loss = float(values["val_metric"]), float(values["val_loss"])
+        # An area under the ROC curve does not exist where the validation split has no unusual item.
+        known = f"validation {metric:.4f}" if math.isfinite(metric) else f"validation loss {loss:.4g}"
+        self._message = f"epoch {epoch}/{self._epochs}: {known}"
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Fill the bar, also after an early stop."""

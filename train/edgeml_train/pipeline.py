@@ -176,14 +176,8 @@ def _model(beginning: Beginning, resume: ResumeFolder, progress: Progress) -> tu
     source, profile = beginning.source, beginning.lineage.profile
     if source is None:
         return _fitted(beginning.project, beginning.splits), None
-    card = ""
-    if profile:
-        made = lineage_lines(
-            beginning.lineage.teacher and beginning.lineage.teacher.to_dict(),
-            {"parameters_before": source.report["parameters"], "keep": 1 / 3, "profile": profile},
-        )
-        card = _card(source, _score(source.project, source.fused, source.splits.test)) + "\n".join(made)
-    return slimmed_model(source, profile, resume, card=card, progress=progress)
+    card = _card(source, _score(source.project, source.fused, source.splits.test)) if profile else ""
+    return slimmed_model(source, beginning.lineage, resume, card=card, progress=progress)
 
 
 def _fitted(project: Project, splits: Splits) -> FusedModel:
