@@ -214,6 +214,25 @@ NO_PIXELS = {
 }  # fmt: skip
 
 
+class Rebuild(nn.Module):
+    """Gives the error of what a layer makes of the features."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Linear(5, 5)
+
+    def forward(self, x):
+        return (self.layer(x) - x).square()
+
+
+def test_what_compares_the_features_with_a_layers_output_comes_behind_it():
+    found, prepared, data = traced(lambda _, x: x.tanh(), Rebuild(), SENSORS)
+    (folding,) = found.graph.foldings
+    assert folding.remaining == ("tanh",)
+    assert deviation(found.graph, prepared, data) < CLOSE
+
+
 @pytest.mark.parametrize(("function", "network", "why", "left"), NO_PIXELS.values(), ids=NO_PIXELS)
 def test_other_maps_of_pixels_are_one_cast_and_two_steps_at_most(function, network, why, left):
     found, prepared, data = traced(function, network, IMAGE)

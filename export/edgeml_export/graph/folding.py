@@ -173,13 +173,16 @@ def remaining_operators(module: GraphModule, source: Node) -> tuple[str, ...]:
         source: One of its inputs.
 
     Returns:
-        The names; changes of layout are left out.
+        The names; changes of layout are left out, and what needs the output of a layer as well, such as the error of
+        an autoencoder, which compares it with the features.
     """
-    reached, names = {source}, []
+    before, behind, names = {source}, set[Node](), []
     for node in module.graph.nodes:
         name = operator_name(node)
-        if name not in WEIGHTED_OPERATORS and name != "sym_size" and not reached.isdisjoint(node.all_input_nodes):
-            reached.add(node)
+        if name in WEIGHTED_OPERATORS or not behind.isdisjoint(node.all_input_nodes):
+            behind.add(node)
+        elif name != "sym_size" and not before.isdisjoint(node.all_input_nodes):
+            before.add(node)
             if name and not is_layout(node):
                 names.append(name)
     return tuple(names)
