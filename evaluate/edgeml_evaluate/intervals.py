@@ -141,8 +141,10 @@ def metric_interval(
     Returns:
         Without groups, Wilson's for accuracy and the item bootstrap for the others. With groups, the cluster bootstrap,
         widened to that interval where it is narrower: few groups that happen to agree would make it collapse. With one
-        group, or few, ``note`` says what is not covered.
+        group, or few, ``note`` says what is not covered. Areas over many groups are not widened.
     """
+    if _many_groups(name, groups):
+        return bootstrap_interval(name, targets, predictions, groups, level=level)
     if name is MetricName.ACCURACY:
         independent = wilson_interval(int(np.sum(targets == predictions)), len(targets), level=level)
     else:
@@ -150,6 +152,11 @@ def metric_interval(
     return widen_by_groups(
         independent, groups, lambda: bootstrap_interval(name, targets, predictions, groups, level=level)
     )
+
+
+def _many_groups(name: MetricName, groups: Array | None) -> bool:
+    """Whether an area is drawn by groups alone: over thousands of windows, drawing items costs seconds for nothing."""
+    return name in AREAS and groups is not None and len(np.unique(groups)) >= FEW_GROUPS
 
 
 def widen_by_groups(independent: Interval, groups: Array | None, cluster: Callable[[], Interval]) -> Interval:
@@ -223,8 +230,11 @@ def difference_interval(
         The interval of the difference in the metric's unit, positive where the candidate is better. For accuracy that
         of Agresti and Min ("Simple improved confidence intervals for comparing matched proportions", Statistics in
         Medicine 24, 2005), which holds with few items; for the others the percentile bootstrap. With groups, whole
-        groups are drawn, and the interval is widened to that of independent items where it is narrower.
+        groups are drawn, and the interval is widened to that of independent items where it is narrower; areas over many
+        groups are not.
     """
+    if _many_groups(name, groups):
+        return _bootstrap_difference(name, targets, reference, candidate, groups, level=level)
     if name is MetricName.ACCURACY:
         independent = _agresti_min(targets == reference, targets == candidate, level=level)
     else:
