@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bars import Figure, cpu_seconds, edgeml, make, members
+from bars import Figure, cpu_seconds, make, members
+from commands import edgeml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

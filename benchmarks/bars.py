@@ -9,10 +9,8 @@ table, which scikit-learn brings, are always measured. It exits 1 when a bar was
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import shutil
-import subprocess
 import sys
 import time
 import zipfile
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from commands import edgeml
 from interleaved import time_in_turns
 
 from edgeml_export import KNOWN_VARIANTS
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from interleaved import Timing
 
 EVERY_VARIANT = tuple(KNOWN_VARIANTS)
-EDGEML = Path(sys.executable).with_name("edgeml")
 SMALL_MODEL_PARAMETERS = 200_000
 
 
@@ -338,15 +336,6 @@ def make(work: Path, name: str, template: str, *arguments: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     edgeml("init", str(project), "--template", template, *arguments)
     return project
-
-
-def edgeml(*arguments: str) -> dict[str, Any]:
-    """Run one command with its progress on this program's stderr; its JSON object."""
-    done = subprocess.run([str(EDGEML), *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"edgeml {' '.join(arguments)} ended with {done.returncode}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ trainings with other seeds and prints a second table. Without ``--fsdd`` only th
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 import torch
+from commands import edgeml
 
 from edgeml_evaluate import decide
 from edgeml_runtime.measure import measure_interleaved, quantile
@@ -35,7 +34,6 @@ from edgeml_train.networks import ds_cnn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EDGEML = Path(sys.executable).with_name("edgeml")
 PAIRS = (
     ("student, taught", "student"),
     ("student, slimmed to half, taught", "student, slimmed to half"),
@@ -243,15 +241,6 @@ def print_widths() -> None:
     samples = measure_interleaved(runs, seconds=1.0)
     print("\n| channels | " + " | ".join(runs) + " |\n|---|" + "---|" * len(runs))
     print("| µs | " + " | ".join(f"{quantile(samples[name].all_ns, 0.5) / 1e3:.0f}" for name in runs) + " |")
-
-
-def edgeml(*arguments: str) -> dict[str, Any]:
-    """Run one command with its progress on this program's stderr; its JSON object."""
-    done = subprocess.run([str(EDGEML), *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"edgeml {' '.join(arguments)} ended with {done.returncode}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ def render_qat(console: Console, report: Report) -> None:
     metric = report["rows"][0]["metric"]
     console.print(f"split: [bold]{escape(report['split'])}[/], {metric['n']} test items\n")
     console.print(_table(report["rows"]))
+    within = {row["model"] for row in report["rows"] if row["stage"] == "post_training" and row["loss"]["within"]}
     for variant, share in report["won_back"].items():
-        if share is None:
-            console.print(f"{variant}: post-training int8 loses nothing that could be won back")
+        if share is None or variant in within:
+            console.print(f"{variant}: post-training int8 keeps the contract's promise already")
         else:
             console.print(f"{variant}: [bold]{share:.0%}[/] of the post-training loss won back")
     console.print("\n[dim]int8: the files themselves were run; loss: against the float run, same items[/]")

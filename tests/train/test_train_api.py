@@ -7,6 +7,7 @@ def test_public_names():
     assert sorted(edgeml_train.__all__) == [
         "Project",
         "ProjectExport",
+        "QatReport",
         "RunComparison",
         "SlimRequest",
         "Splits",
@@ -20,6 +21,7 @@ def test_public_names():
         "init_project",
         "load_run",
         "train_project",
+        "train_qat_project",
         "train_schema",
     ]
     assert all(hasattr(edgeml_train, name) for name in edgeml_train.__all__)

@@ -13,7 +13,7 @@ from edgeml_evaluate.scoring import Score, score_predictions
 from edgeml_export.fakequant import measure_int8, simulate_int8
 from edgeml_export.fakequant.build import int8_plans
 from edgeml_runtime.progress import Progress, silent
-from edgeml_train.anomaly import set_threshold
+from edgeml_train.anomaly import measure_alarms, set_threshold
 from edgeml_train.calibration import calibration_items
 from edgeml_train.checkpoint import ResumeFolder
 from edgeml_train.fit import FitResult, fit, repeatable
@@ -25,6 +25,7 @@ from edgeml_train.qat.measure import relative_rms, simulated_outputs, validation
 from edgeml_train.qat.module import QatModule
 from edgeml_train.qat.report import QatReport, QatRow, Stage
 from edgeml_train.qat.store import PARENT_TAG, find_parent, store_qat
+from edgeml_train.rivals import measure_rules
 from edgeml_train.runs import TrainedRun, load_run, metric_key
 from edgeml_train.settings import TrainSettings
 from edgeml_train.tracking import Tracking
@@ -256,6 +257,16 @@ def _measured(start: _Start, stage: Stage, model: str, outputs: NDArray[Any], re
     return _Measured(row=QatRow(stage=stage, model=model, metric=score.metric, loss=loss), score=score, outputs=outputs)
 
 
+def _alarms(start: _Start, trained: _Measured) -> dict[str, Any] | None:
+    """What the alarms of the trained model are worth; None unless it gives anomaly scores."""
+    parent, contract = start.parent, start.contract
+    if contract.anomaly is None:
+        return None
+    threshold = set_threshold(contract, parent.splits, parent.fused)
+    rules = measure_rules(parent.project, parent.splits, parent.fused)
+    return measure_alarms(contract, parent.splits, threshold, decide(contract, trained.outputs), rules).to_dict()
+
+
 def _store(
     start: _Start, simulated: SimulatedModel, tracking: Tracking, report: QatReport, rows: list[_Measured]
 ) -> None:
@@ -280,7 +291,7 @@ def _store(
             "resumed_at": report.resumed_at,
             "duration_s": report.duration_s,
             "ranking": None,
-            "anomaly": None,
+            "anomaly": _alarms(start, trained),
             "qat": report.to_dict(),
         },
     }
