@@ -9,10 +9,8 @@ from edgeml_runtime.progress import Progress, silent
 from edgeml_train.distil import load_teacher
 from edgeml_train.lineage import Lineage, lineage_lines
 from edgeml_train.networks.count import count_parameters
-from edgeml_train.project import Project
 from edgeml_train.runs import TrainedRun, load_data
 from edgeml_train.slim.start import load_source, recall, slim_network, slim_run
-from edgeml_train.task import Splits
 
 if TYPE_CHECKING:
     from edgeml_train.checkpoint import ResumeFolder
