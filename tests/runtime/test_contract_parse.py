@@ -39,7 +39,7 @@ GOOD = Path(__file__).parent / "data" / "contracts" / "good"
 def document(name, **tables):
     """The tables of a good contract, some of them replaced, without the project's own."""
     read = tomllib.loads((GOOD / f"{name}.toml").read_text(encoding="utf-8")) | tables
-    return {key: table for key, table in read.items() if key not in ("data", "train")}
+    return {key: table for key, table in read.items() if key not in ("data", "train", "fast")}
 
 
 def parsed(name, **tables):
