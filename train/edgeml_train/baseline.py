@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from edgeml_evaluate.intervals import metric_interval
 from edgeml_evaluate.metrics import compute_metric
 from edgeml_evaluate.scoring import MetricValue
-from edgeml_evaluate.slices import attribute_of
+from edgeml_evaluate.slices import interval_groups
 from edgeml_runtime.contract import Contract, TargetKind
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 from edgeml_runtime.tensors import DType
@@ -110,7 +110,7 @@ def fit_baselines(
         boosting = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
         models.append((BOOSTING, boosting(categorical_features=categorical, random_state=0), (raw_train, raw_test)))
     name = contract.metric.primary
-    groups = attribute_of(contract, test, contract.group) if contract.group else None
+    groups = interval_groups(contract, test)
     results = []
     for done, (label, model, (fitted, measured)) in enumerate(models):
         progress(ProgressEvent(step="baseline", done=done, total=len(models), message=label))

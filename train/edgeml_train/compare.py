@@ -11,7 +11,7 @@ import numpy as np
 from edgeml_evaluate import decide, difference_interval
 from edgeml_evaluate.metrics import compute_metric
 from edgeml_evaluate.scoring import MetricValue, score_predictions
-from edgeml_evaluate.slices import attribute_of
+from edgeml_evaluate.slices import interval_groups
 from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.errors import BackendError, InputError, ProjectError
 from edgeml_runtime.measure import measure_interleaved, quantile
@@ -275,7 +275,7 @@ def _times(
 
 def _compared(runs: Sequence[TrainedRun], shipped: Mapping[str, ShippedFigures]) -> list[ComparedRun]:
     contract, test = runs[0].project.contract, runs[0].splits.test
-    groups = attribute_of(contract, test, contract.group) if contract.group else None
+    groups = interval_groups(contract, test)
     name, rows = contract.metric.primary, []
     first: NDArray[Any] | None = None
     for run in runs:

@@ -11,7 +11,7 @@ import torch
 from edgeml_evaluate.metrics import decide
 from edgeml_evaluate.ranking import Ranking, rank_scores
 from edgeml_evaluate.scoring import score_predictions
-from edgeml_evaluate.slices import attribute_of
+from edgeml_evaluate.slices import interval_groups
 from edgeml_runtime.contract import Contract, TargetKind
 from edgeml_train.anomaly import measure_yardsticks, yardsticks_of
 from edgeml_train.baseline import BOOSTING, BaselineResult, fit_baselines, fit_linear
@@ -146,7 +146,7 @@ def rank_test(contract: Contract, test: LabelledData, outputs: NDArray[Any]) -> 
     """
     if contract.target.kind is not TargetKind.CLASSIFICATION or outputs.shape[1] != 2:
         return None
-    groups = attribute_of(contract, test, contract.group) if contract.group else None
+    groups = interval_groups(contract, test)
     return rank_scores(test.targets, outputs[:, 1] - outputs[:, 0], groups)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgeml_evaluate.intervals import Interval, difference_interval
 from edgeml_evaluate.metrics import compute_metric
-from edgeml_evaluate.slices import attribute_of
+from edgeml_evaluate.slices import interval_groups
 from edgeml_runtime.contract import Contract, TargetKind
 from edgeml_runtime.errors import ProjectError
 
@@ -104,7 +104,7 @@ def compare_models(
         The candidate's advantage.
     """
     name = contract.metric.primary
-    groups = attribute_of(contract, data, contract.group) if contract.group else None
+    groups = interval_groups(contract, data)
     difference = compute_metric(name, data.targets, candidate) - compute_metric(name, data.targets, reference)
     return Comparison(
         advantage=difference if name.higher_is_better else -difference,
