@@ -95,6 +95,9 @@ def _remarks(report: Report) -> Table:
 
 
 def _variant_remarks(variant: Report) -> Iterator[str]:
+    if alarms := variant.get("alarms"):
+        per_day = alarms["false_alarms_per_day"]
+        yield f"finds {alarms['found']} of {alarms['events']} events, {per_day:.2f} false alarms a day"
     counts = variant["operators"]
     if counts["int8"]:
         yield f"{counts['int8']} operators in int8, {counts['float_inside']} kept in float"

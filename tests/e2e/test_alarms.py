@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from edgeml_cli.render_export import render_export
 from edgeml_evaluate.alarms import operating_point
 from edgeml_runtime import Bundle, Model
 from edgeml_train.project import Project
@@ -67,6 +70,12 @@ def test_every_variant_is_shipped_and_says_what_its_alarms_are_worth(watch: Watc
             assert variant.metrics["event_loss"]["within"]
         card = bundle.read("card.md").decode()
     assert "Events found: 6 of 6" in card
+
+
+def test_the_export_says_so_to_people(watch: Watch) -> None:
+    shown = io.StringIO()
+    render_export(Console(file=shown, width=120), watch.exported)
+    assert shown.getvalue().count("finds 6 of 6 events") == len(VARIANTS)
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
