@@ -17,6 +17,9 @@ from edgeml_train.project import Project
 if TYPE_CHECKING:
     from types import ModuleType
 
+# Half a minute; tests/train/test_table_training.py has the parts of it.
+pytestmark = pytest.mark.long
+
 VARIANTS = {"onnx-fp32", "onnx-int8", "tflite-fp32", "tflite-int8"}
 
 
