@@ -15,6 +15,8 @@ TIMM := .build/timm
 TIMM_READY := $(TIMM)/.edgeml-ready
 DEMO := demo
 PYTEST_ARGS ?=
+# A process per core, and at most four: each loads PyTorch. The tests of a file share fixtures and stay together.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The first of these that runs, is 3.11 or 3.12 and can make an environment; PYTHON=... decides otherwise.
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
@@ -71,7 +73,7 @@ demo: $(READY)  ## Train on handwritten digits, export, bench and predict, in ./
 	$(BIN)/edgeml demo $(DEMO)
 
 test: $(READY) $(TFLITE_READY)  ## Run the tests
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: $(READY) $(TIMM_READY)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m long $(PYTEST_ARGS)
@@ -97,6 +99,7 @@ timm: $(TIMM_READY)  ## Put timm and torchvision into .build/timm, for the test 
 
 debian:  ## Install the Debian packages that some tests need, as root; otherwise say which are missing
 	@missing=; test "$$(uname -sm)" != "Linux x86_64" || command -v qemu-x86_64 >/dev/null || missing=qemu-user; \
+	test "$$(uname -s)" != Linux || PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$$missing openssh-server"; \
 	if test -z "$$missing"; then echo "nothing is missing"; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \

@@ -26,7 +26,7 @@ import torch
 from commands import edgeml
 
 from edgeml_evaluate import decide
-from edgeml_runtime.measure import measure_interleaved, quantile
+from edgeml_runtime.measure.loop import measure_interleaved, quantile
 from edgeml_train import Project, load_run
 from edgeml_train.fused import predict_array
 from edgeml_train.networks import ds_cnn

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
 from click.testing import CliRunner
 
 from edgeml_cli.main import COMMANDS, cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TARGET = Path(__file__).with_name("cli.md")
 INTRODUCTION = """\
@@ -30,20 +35,27 @@ stdout, also when the command fails: `{"error": {"type": …, "message": …, "e
 """
 
 
-def help_text(name: str | None) -> str:
+def help_text(words: list[str]) -> str:
     """The help of one command, or of ``edgeml`` itself, 80 columns wide."""
-    arguments = ["--help"] if name is None else [name, "--help"]
+    arguments = [*words, "--help"]
     result = CliRunner().invoke(cli, arguments, prog_name="edgeml", terminal_width=80, catch_exceptions=False)
     return result.output.rstrip()
 
 
+def commands() -> Iterator[list[str]]:
+    """The words of every command, those of a group behind it."""
+    yield []
+    for name in COMMANDS:
+        yield [name]
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, click.Group):
+            yield from ([name, part] for part in command.list_commands(click.Context(command)))
+
+
 def document() -> str:
     """The whole of docs/cli.md."""
-    parts = [INTRODUCTION]
-    for name in (None, *COMMANDS):
-        title = "edgeml" if name is None else f"edgeml {name}"
-        parts.append(f"## {title}\n\n```text\n{help_text(name)}\n```\n")
-    return "\n".join(parts)
+    parts = (f"## {' '.join(['edgeml', *words])}\n\n```text\n{help_text(words)}\n```\n" for words in commands())
+    return "\n".join([INTRODUCTION, *parts])
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
         BACKENDS FORMAT_BACKENDS Backend TensorInfo installed_backend_version load_backend
     """,
     "edgeml_runtime.loaders": "LOADERS Loader LoaderLimits load_tensor loader_faults",
+    "edgeml_runtime.measure": "",
     "edgeml_evaluate": """
         EventLoss Interval LabelledData MetricValue OperatingPoint PairedLoss Ranking Score SliceLoss
         SliceResult Threshold choose_threshold compute_metric decide decision_output difference_interval
@@ -26,8 +27,11 @@ PUBLIC_NAMES = {
         slice_losses slice_report wilson_interval
     """,
     "edgeml_devices": """
-        BenchReport BudgetResult DeviceProfile Verdict bench check_budgets known_profiles load_profile match
-        probe_host
+        BenchReport BudgetResult Ceiling DeviceProfile Probe Verdict bench check_budgets known_profiles list_profiles
+        load_profile match measure_ceilings probe_host probe_profile
+    """,
+    "edgeml_devices.remote": """
+        ManyReport SshAddress SshLimits SshTarget TargetReport bench_targets parse_target
     """,
     "edgeml_export": """
         KNOWN_VARIANTS CalibrationMethod ExportOptions ExportReport Folding HostileResult Inventory LayerLoss

@@ -42,9 +42,13 @@ def unknown_parts(line):
         return [word for word in words if word not in known]
     if words[0] not in COMMANDS:
         return words[:1]
-    command = cli.get_command(click.Context(cli), words[0])
+    command, words = cli.get_command(click.Context(cli), words[0]), words[1:]
+    if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        if words[0] not in command.list_commands(click.Context(command)):
+            return words[:1]
+        command, words = command.get_command(click.Context(command), words[0]), words[1:]
     known = {"--help", "-h"} | {option for parameter in command.params for option in parameter.opts}
-    return [word for word in words[1:] if word.startswith("-") and word != "-" and word.partition("=")[0] not in known]
+    return [word for word in words if word.startswith("-") and word != "-" and word.partition("=")[0] not in known]
 
 
 CASES = [pytest.param(line, id=f"{path.relative_to(ROOT)}: {line}") for path in DOCUMENTS for line in commands_in(path)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeml_cli.failure import report_failure, report_interrupt, report_usage
+from edgeml_cli.named_group import NamedGroup
 from edgeml_cli.session import Session
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "export": "edgeml_cli.commands.export:command",
     "inspect": "edgeml_cli.commands.inspect:command",
     "bench": "edgeml_cli.commands.bench:command",
+    "devices": "edgeml_cli.commands.devices:command",
     "compare": "edgeml_cli.commands.compare:command",
     "predict": "edgeml_cli.commands.predict:command",
     "demo": "edgeml_cli.commands.demo:command",
@@ -31,7 +32,7 @@ COMMANDS: dict[str, str] = {
 """Name of each command → where it lives, in the order in which they are used."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(NamedGroup):
     """A group that imports a command's module when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,16 +47,6 @@ class LazyGroup(click.Group):
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and name the nearest one where there is none of that name."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}."
-            raise click.UsageError(f"no command {args[0]!r}: {hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from edgeml_cli.render_alarms import render_alarms
+from edgeml_cli.render_bench import VERDICT_STYLES, render_against, render_conditions
 from edgeml_cli.render_choice import choice_text, ranking_text
 from edgeml_cli.render_lineage import lineage_text
 from edgeml_cli.render_table import simple_table
@@ -31,7 +32,6 @@ __all__ = [
 
 Report = Mapping[str, Any]
 
-VERDICT_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "not_measured": "yellow"}
 TOP_SCORES = 5
 NAMED_FILES = 5
 BAR_WIDTH = 30
@@ -128,8 +128,10 @@ def render_bench(console: Console, report: Report) -> None:
     if any(variant["threads"] for variant in report["variants"]):
         console.print()
         console.print(_speed_table(report["variants"]))
+    render_conditions(console, report)
     if report["budgets"]:
         console.print(budget_table(report["budgets"]))
+    render_against(console, report)
     for entry in (*report["variants"], *report["budgets"]):
         if entry["reason"] and not mismatch:
             console.print(f"[yellow]{escape(entry.get('id') or entry['name'])}:[/] {escape(entry['reason'])}")

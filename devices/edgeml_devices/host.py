@@ -36,7 +36,7 @@ def host_profile(machine: Machine) -> DeviceProfile:
         machine: The machine at hand.
 
     Returns:
-        Its profile; bandwidth is not known.
+        Its profile; what would have to be measured, such as bandwidth, is not known.
     """
     probed = "probed on the machine itself"
     figures = ("cpu", "boards", "isa", "cores", "clock_mhz", "memory_bytes", "memory_usable_bytes")
@@ -53,9 +53,14 @@ def host_profile(machine: Machine) -> DeviceProfile:
         memory_usable_bytes=machine.memory_bytes,
         memcpy_gb_per_s=None,
         memset_gb_per_s=None,
+        fp32_gmac_per_s=None,
+        int8_gmac_per_s=None,
         threads=1,
+        runtimes=(),
+        emulator_cpu=None,
         match_cores=Range(low=machine.cores, high=machine.cores),
         match_memory_bytes=Range(low=machine.memory_bytes, high=machine.memory_bytes),
+        references=(),
         sources=dict.fromkeys(figures, probed) | {"threads": "a choice, the same as in the other profiles"},
     )
 
@@ -80,7 +85,7 @@ def _differences(profile: DeviceProfile, machine: Machine) -> Iterator[str]:
         low, high = profile.match_cores.low, profile.match_cores.high
         needed = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         yield f"{needed} cores are needed, this process may use {machine.cores}"
-    if machine.memory_bytes not in profile.match_memory_bytes:
+    if profile.match_memory_bytes is not None and machine.memory_bytes not in profile.match_memory_bytes:
         low, high = profile.match_memory_bytes.low / 1e9, profile.match_memory_bytes.high / 1e9
         usable = machine.memory_bytes / 1e9
         yield f"{low:.1f} to {high:.1f} GB of memory are needed, this process may use {usable:.1f} GB"

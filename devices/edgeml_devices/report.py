@@ -8,18 +8,20 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from edgeml_runtime.contract import BudgetName
+from edgeml_runtime.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeml_devices.conditions import Conditions
     from edgeml_devices.intervals import Figure
     from edgeml_devices.profile import DeviceProfile
     from edgeml_runtime.contract import Provenance
     from edgeml_runtime.machine import Machine
-    from edgeml_runtime.measure import LatencySummary, Samples
-    from edgeml_runtime.measure_report import Start
+    from edgeml_runtime.measure.loop import LatencySummary, Samples
+    from edgeml_runtime.measure.report import Start
 
-__all__ = ["BenchReport", "BudgetResult", "VariantReport", "Verdict"]
+__all__ = ["BenchReport", "BudgetResult", "CurvePoint", "VariantReport", "Verdict"]
 
 
 class Verdict(Enum):
@@ -64,6 +66,38 @@ class BudgetResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """A sustained measurement at one moment.
+
+    Attributes:
+        minutes: Since it began, at the middle of the batch.
+        p50: Median latency of the batch in milliseconds.
+        p95: 95th percentile, likewise.
+        clock_mhz: Clock meanwhile, or None where the system does not tell.
+        temperature_c: Highest temperature, likewise.
+        throttled: Whether the clock was held down, likewise.
+    """
+
+    minutes: float
+    p50: float
+    p95: float
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    throttled: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "minutes": self.minutes,
+            "p50": self.p50,
+            "p95": self.p95,
+            "clock_mhz": self.clock_mhz,
+            "temperature_c": self.temperature_c,
+            "throttled": self.throttled,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantReport:
     """The figures of one variant on the device.
 
@@ -77,6 +111,9 @@ class VariantReport:
         steady: Whether the times had settled when measuring began.
         starts: The starts in fresh processes.
         figures: What budgets are judged by; empty where it was not measured.
+        processes: In how many processes its latency was measured.
+        fits: False where it was proved not to run within the device's memory, and runs with more.
+        curve: How its latency went over time; empty unless the bench was a sustained one.
         reason: Why it was not measured, or None.
     """
 
@@ -89,6 +126,9 @@ class VariantReport:
     steady: bool = False
     starts: tuple[Start, ...] = ()
     figures: Mapping[BudgetName, Figure] = field(default_factory=dict)
+    processes: int = 0
+    fits: bool = True
+    curve: tuple[CurvePoint, ...] = ()
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,6 +150,9 @@ class VariantReport:
             "peak_rss_mb": self._value(BudgetName.PEAK_RSS_MB),
             "intervals": {name.value: _interval(figure) for name, figure in self.figures.items()},
             "starts": [start.to_dict() for start in self.starts],
+            "processes": self.processes,
+            "fits": self.fits,
+            "curve": [point.to_dict() for point in self.curve],
             "reason": self.reason,
         }
 
@@ -140,6 +183,9 @@ class BenchReport:
         variants: In the order of the bundle.
         budgets: The contract's budgets for the device, in its order.
         notes: What a reader should know besides, one sentence each.
+        conditions: The machine during each batch of the measurement; empty where nothing was measured.
+        memory_limit_bytes: The memory the measuring processes could use, where the device's was applied, or None.
+        lost: Why the target stopped answering before the end, or None; the figures are those measured until then.
         samples: Every measured call, by variant id; not part of the JSON.
     """
 
@@ -153,15 +199,25 @@ class BenchReport:
     budgets: tuple[BudgetResult, ...]
     notes: tuple[str, ...]
     samples: Mapping[str, Samples]
+    conditions: tuple[Conditions, ...] = ()
+    memory_limit_bytes: int | None = None
+    lost: str | None = None
 
     @property
     def exit_code(self) -> int:
-        """0 where every budget passed; 1 where one failed; 4 where the evidence does not suffice.
+        """0 where every budget passed; 1 where one failed or the bundle does not fit; 4 where the evidence is too thin.
 
-        The evidence does not suffice where a budget is inconclusive or was not measured, or where nothing was measured.
+        Before all that, 3 where the target was lost.
+
+        The bundle does not fit where the variant that ``auto`` picks, or each one that was benched, does not run within
+        the device's memory. The evidence is too thin where a budget is inconclusive or was not measured, or where
+        nothing was measured.
         """
+        if self.lost is not None:
+            return TargetError.exit_code
         verdicts = {result.verdict for result in self.budgets}
-        if Verdict.FAIL in verdicts:
+        too_big = {variant.id for variant in self.variants if not variant.fits}
+        if Verdict.FAIL in verdicts or self.auto_variant in too_big or len(too_big) == len(self.variants):
             return 1
         nothing_measured = self.provenance is None or all(variant.latency is None for variant in self.variants)
         return 4 if nothing_measured or verdicts - {Verdict.PASS} else 0
@@ -178,4 +234,7 @@ class BenchReport:
             "variants": [variant.to_dict() for variant in self.variants],
             "budgets": [result.to_dict() for result in self.budgets],
             "notes": list(self.notes),
+            "conditions": [one.to_dict() for one in self.conditions],
+            "memory_limit_bytes": self.memory_limit_bytes,
+            "lost": self.lost,
         }

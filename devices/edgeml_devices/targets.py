@@ -7,20 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from edgeml_devices.conditions import Watch
+from edgeml_devices.memory import limit_memory
 from edgeml_runtime.errors import InputError, TargetError
 from edgeml_runtime.machine import Machine, probe_machine
-from edgeml_runtime.measure_report import Measurement
+from edgeml_runtime.measure.report import Measurement
 from edgeml_runtime.progress import ProgressEvent
 
 if TYPE_CHECKING:
-    from edgeml_runtime.measure_cli import MeasureRequest
+    from collections.abc import Iterator
+
+    from edgeml_devices.memory import MemoryLimit
+    from edgeml_runtime.measure.cli import MeasureRequest
     from edgeml_runtime.progress import Progress
 
-__all__ = ["LocalTarget", "Target"]
+__all__ = ["LocalTarget", "Target", "limited_arguments", "measure_arguments", "progress_event", "read_answer"]
 
 
 class Target(Protocol):
@@ -34,12 +41,23 @@ class Target(Protocol):
         """
         ...
 
-    def measure(self, request: MeasureRequest, *, variants: int, progress: Progress) -> Measurement:
+    def watch(self) -> Watch:
+        """Look at the machine while the block that this opens is running."""
+        ...
+
+    def limit_memory(self, memory_bytes: int) -> MemoryLimit | None:
+        """A limit for what :meth:`measure` starts, or None where there is no way; the caller removes it."""
+        ...
+
+    def measure(
+        self, request: MeasureRequest, *, variants: int, limit: MemoryLimit | None = None, progress: Progress
+    ) -> Measurement:
         """Measure a model there.
 
         Args:
             request: What to measure; its path names a file on this machine.
             variants: How many variants that are, which bounds how long it may take.
+            limit: The memory the measuring processes may use, from :meth:`limit_memory`, or None for all there is.
             progress: Told what the measuring process tells.
 
         Returns:
@@ -71,13 +89,20 @@ def measure_arguments(request: MeasureRequest) -> list[str]:
     return [*words, "--seconds", str(request.seconds), "--starts", str(request.starts)]
 
 
+def progress_event(line: str) -> ProgressEvent | None:
+    """What a line of the measuring process's standard error tells, or None for one that is not about progress."""
+    try:
+        row = json.loads(line)
+        return ProgressEvent(step=row["step"], done=row["done"], total=row["total"], message=row["message"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _forward(stream: IO[str], progress: Progress, messages: list[str]) -> None:
     """Hand progress lines on, and keep every other line."""
     for line in stream:
-        try:
-            row = json.loads(line)
-            event = ProgressEvent(step=row["step"], done=row["done"], total=row["total"], message=row["message"])
-        except (ValueError, KeyError, TypeError):
+        event = progress_event(line)
+        if event is None:
             messages.append(line.rstrip("\n"))
         else:
             progress(event)
@@ -88,6 +113,40 @@ def _end(process: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+# What the measuring process starts, and only that, enters the limit: it starts the interpreter by this name.
+_LIMITED = (
+    "import sys; sys.executable = sys.argv.pop(1); "
+    "from edgeml_runtime.measure.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def limited_arguments(words: list[str], script: str) -> list[str]:
+    """The words after ``python`` that measure within a memory limit.
+
+    Args:
+        words: Those that measure without, from :func:`measure_arguments`.
+        script: Path of an executable file that holds :meth:`MemoryLimit.script`.
+
+    Returns:
+        Words of the command line.
+    """
+    return ["-P", "-c", _LIMITED, script, *words[words.index("model") :]]
+
+
+@contextmanager
+def _command(request: MeasureRequest, limit: MemoryLimit | None) -> Iterator[list[str]]:
+    """The command that measures; the processes that load the model are started within the limit."""
+    words = measure_arguments(request)
+    if limit is None:
+        yield [sys.executable, *words]
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeml-bench-") as folder:
+        script = Path(folder) / "python"
+        script.write_text(limit.script(sys.executable), encoding="utf-8")
+        script.chmod(0o700)
+        yield [sys.executable, *limited_arguments(words, str(script))]
 
 
 class LocalTarget:
@@ -104,12 +163,23 @@ class LocalTarget:
         """What this machine is, with the limits of its control groups applied."""
         return probe_machine()
 
-    def measure(self, request: MeasureRequest, *, variants: int, progress: Progress) -> Measurement:
+    def watch(self) -> Watch:
+        """Look at this machine while the block that this opens is running."""
+        return Watch()
+
+    def limit_memory(self, memory_bytes: int) -> MemoryLimit | None:
+        """A control group or a ``prlimit``, or None where this system has neither."""
+        return limit_memory(memory_bytes)
+
+    def measure(
+        self, request: MeasureRequest, *, variants: int, limit: MemoryLimit | None = None, progress: Progress
+    ) -> Measurement:
         """Measure in fresh processes of this interpreter.
 
         Args:
             request: What to measure.
             variants: How many variants that are.
+            limit: The memory they may use, or None for all there is.
             progress: Told after every start.
 
         Returns:
@@ -122,14 +192,17 @@ class LocalTarget:
         answer: list[str] = []
         messages: list[str] = []
         expired = threading.Event()
-        with subprocess.Popen(
-            [sys.executable, *measure_arguments(request)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
+        with (
+            _command(request, limit) as command,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            ) as process,
+        ):
             assert process.stdout is not None
             assert process.stderr is not None
             watch = threading.Timer(self.limit_s or request.longest_s(variants), _expire, (process, expired))
@@ -145,7 +218,7 @@ class LocalTarget:
                 listener.join()
         if expired.is_set():
             raise TargetError(f"{request.path}: the measuring process did not end in time and was killed")
-        return _read_answer(request.path, process.returncode, "".join(answer), "\n".join(messages))
+        return read_answer(request.path, process.returncode, "".join(answer), "\n".join(messages))
 
 
 def _expire(process: subprocess.Popen[str], expired: threading.Event) -> None:
@@ -157,7 +230,22 @@ def _keep(stream: IO[str], answer: list[str]) -> None:
     answer.append(stream.read())
 
 
-def _read_answer(path: str, status: int, answer: str, messages: str) -> Measurement:
+def read_answer(path: str, status: int, answer: str, messages: str) -> Measurement:
+    """What the measuring process answered.
+
+    Args:
+        path: The model, for messages.
+        status: How the process ended.
+        answer: What it wrote to standard output.
+        messages: What it wrote to standard error, progress apart.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        InputError: The file cannot be measured at all.
+        TargetError: There is no answer.
+    """
     if status == InputError.exit_code and messages:
         raise InputError(messages)
     try:

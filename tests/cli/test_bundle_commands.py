@@ -103,8 +103,9 @@ def test_predict_for_a_person(edgeml, bundle, tmp_path):
     (tmp_path / "x.png").write_bytes(SOURCES["x.png"])
     outcome = edgeml("predict", bundle, tmp_path / "x.png", "--variant", "tflite-fp32", "--threads", "1")
     assert outcome.code == 0, outcome.stderr
-    assert outcome.stdout.splitlines()[2].split()[0] == "lower"
-    assert "(tflite-fp32)" in outcome.stdout
+    source, _, scores = outcome.stdout.partition("\n\n")
+    assert scores.split()[0] == "lower"
+    assert source.endswith("(tflite-fp32)")
 
 
 @pytest.mark.parametrize(
@@ -151,11 +152,21 @@ def test_inspect_verifies_every_member(edgeml, bundle):
 
 
 def test_bench_of_one_variant(edgeml, bundle):
-    outcome = edgeml("bench", bundle, "--variant", "onnx-fp32", "--seconds", "0.05", "--json")
+    outcome = edgeml("bench", bundle, "--variant", "onnx-fp32", "--time-limit", "0.001", "--json")
     assert outcome.code == 0, outcome.stderr
     (figures,) = outcome.json()["variants"]
     assert figures["id"] == "onnx-fp32"
     assert 0 < figures["latency_ms"]["min"] <= figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
+
+
+def test_bench_against_another_bundle(edgeml, bundle, tmp_path):
+    other = tmp_path / "other.edgeml"
+    other.write_bytes(bundle.read_bytes())
+    outcome = edgeml("bench", bundle, "--variant", "onnx-fp32", "--time-limit", "0.001", "--against", other, "--json")
+    against = outcome.json()["against"]
+    assert (against["other"], against["tolerance"], against["left_out"]) == (str(other), 0.05, [])
+    (ratio,) = against["ratios"]
+    assert (ratio["variant"], ratio["processes"], ratio["verdict"], outcome.code) == ("onnx-fp32", 1, "inconclusive", 4)
 
 
 def test_schema_is_one_json_object(edgeml):

@@ -151,7 +151,7 @@ def test_train_slim_and_compare(edgeml, project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--slim-to", "pi"), "known are host, raspberry-pi-4b"),
+        (("train", "--slim-to", "pi"), "known are host, imx8m-quad"),
         (("train", "--slim-to", "raspberry-pi-5"), "expected [budgets.raspberry-pi-5] to slim to"),
         (("train", "--slim", "0000"), "exactly one finished run whose id begins with 0000"),
         (("train", "--teacher", "0000"), "exactly one finished run whose id begins with 0000"),

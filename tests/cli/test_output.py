@@ -115,13 +115,32 @@ LAYERS = {
     "measured_as": "tflite-int16x8",
     "alike": [["onnx-fp32", "tflite-fp32"], ["tflite-int16x8"], ["onnx-int8-dynamic"]],
 }
+RATIO_KEYS = ("variant", "ratio", "low", "high", "processes", "verdict")
 BENCH = {
     "device": "host",
     "provenance": "measured",
     "mismatch": [],
     "notes": ["the clock was not fixed"],
+    "conditions": [
+        {"other_share": share, "clock_mhz": 1500.0, "temperature_c": 61.2, "throttled": share > 0.1, "governor": None}
+        for share in (0.02, 0.04, 0.12)
+    ],
+    "memory_limit_bytes": 416_000_000,
+    "against": {
+        "other": "old-1.0.0.edgeml",
+        "tolerance": 0.05,
+        "ratios": [
+            dict(zip(RATIO_KEYS, ("onnx-int8", 1.1012, 1.0711, 1.1333, 6, "fail"), strict=True)),
+            dict(zip(RATIO_KEYS, ("tflite-int8", 1.0, None, None, 3, "inconclusive"), strict=True)),
+        ],
+        "left_out": ["tflite-w8"],
+    },
     "variants": [
         {
+            "curve": [
+                {"minutes": m, "p50": m, "p95": 2 * m, "clock_mhz": 900.0, "temperature_c": None, "throttled": m > 1}
+                for m in (0.5, 1.5)
+            ],
             "id": "onnx-int8",
             "latency_ms": {"min": 0.01, "p50": 0.0204, "p95": 0.0312, "p99": 12.34},
             "throughput_per_s": 48_000.0,
@@ -131,6 +150,7 @@ BENCH = {
             "reason": None,
         },
         {
+            "curve": [],
             "id": "tflite-int8",
             "latency_ms": {"min": None, "p50": None, "p95": None, "p99": None},
             "throughput_per_s": None,
@@ -253,6 +273,15 @@ def drawn(render, report):
                 "pass",
                 "not_measured",
                 "–",
+                "measured in 3 processes, other work 4% of the cores, clock 1,500 – 1,500 MHz",
+                "at most 61 °C, throttled, within 416 MB of memory",
+                "onnx-int8 over time",
+                "time ÷ that of old-1.0.0.edgeml",
+                "onnx-int8 1.101 1.071 – 1.133 6 fail",
+                "tflite-int8 1.000 – 3 inconclusive",
+                "a slowdown of up to 5% passes",
+                "not in the other one: tflite-w8",
+                "1.5 1.5 3 900",
                 "no backend [litert] here",
                 "not counted",
                 "clock",

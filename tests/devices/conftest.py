@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgeml_devices.conditions import Conditions
 from edgeml_devices.profile_files import load_profile
 from edgeml_runtime.backends import load_backend
 from edgeml_runtime.bundle_write import write_bundle
@@ -15,8 +16,8 @@ from edgeml_runtime.golden import GoldenCase, GoldenSet, golden_members
 from edgeml_runtime.histograms import feature_values, histogram, histograms_member
 from edgeml_runtime.machine import Machine
 from edgeml_runtime.manifest import ModelFormat, Variant
-from edgeml_runtime.measure import Samples
-from edgeml_runtime.measure_report import Measurement, Start, VariantMeasurement
+from edgeml_runtime.measure.loop import Samples
+from edgeml_runtime.measure.report import Measurement, Start, VariantMeasurement
 
 MACHINES = {
     "pi 4": Machine(
@@ -172,6 +173,19 @@ def make_measured(id_, samples, *, starts_ms=(10.0,) * 6, rss_mb=(50.0,) * 6, th
     return VariantMeasurement(**{**values, **changes})
 
 
+class SimulatedWatch:
+    """Sees the conditions it is given."""
+
+    def __init__(self, conditions):
+        self.conditions = conditions
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 class SimulatedTarget:
     """A machine that measures what it is told; remembers the requests."""
 
@@ -179,12 +193,19 @@ class SimulatedTarget:
         self.machine = machine
         self.variants = tuple(variants)
         self.auto_variant = auto_variant
+        self.conditions = Conditions(other_share=0.01)
         self.requests = []
 
     def probe(self):
         return self.machine
 
-    def measure(self, request, *, variants, progress):
+    def watch(self):
+        return SimulatedWatch(self.conditions)
+
+    def limit_memory(self, memory_bytes):
+        return None
+
+    def measure(self, request, *, variants, limit=None, progress):
         self.requests.append(request)
         measured = tuple(item for item in self.variants if request.variants is None or item.id in request.variants)
         assert len(measured) == variants

@@ -12,14 +12,17 @@ import time
 import pytest
 
 from edgeml_devices.bench import bench
+from edgeml_devices.conditions import Conditions
+from edgeml_devices.intervals import MIN_PROCESSES
 from edgeml_devices.report import Verdict
 from edgeml_devices.targets import LocalTarget, measure_arguments
 from edgeml_runtime.contract import BudgetName
 from edgeml_runtime.errors import BundleError, InputError, ProjectError, TargetError
-from edgeml_runtime.measure_cli import MeasureRequest
+from edgeml_runtime.measure.cli import MeasureRequest
 
 VARIANT_KEYS = {"id", "latency_ms", "throughput_per_s", "cold_start_ms", "peak_rss_mb", "threads"}
 QUIET = [1.0, 1.01, 1.02, 1.03] * 25
+FIRST_ONLY = 1e-6  # seconds in which no second process is begun
 
 
 def test_the_json_has_the_keys_others_rely_on(make_bundle, simulate, measured, samples):
@@ -40,7 +43,7 @@ def test_the_json_has_the_keys_others_rely_on(make_bundle, simulate, measured, s
         "value": 1.03,
         "verdict": "pass",
     }
-    assert report.samples["onnx-fp32"].all_ns.size == 1000
+    assert report.samples["onnx-fp32"].all_ns.size == MIN_PROCESSES * 1000
 
 
 EXITS = [
@@ -58,7 +61,7 @@ def test_exit_codes(make_bundle, simulate, measured, samples, budgets, code):
     noisy = samples(QUIET).rounds_ns
     rounds = tuple(times + (number % 2) * 20_000 for number, times in enumerate(noisy))
     target = simulate("pc", measured("onnx-fp32", type(samples(QUIET))(rounds_ns=rounds, warmup_calls=1, steady=True)))
-    report = bench(make_bundle({"host": budgets} if budgets else None), target=target)
+    report = bench(make_bundle({"host": budgets} if budgets else None), target=target, time_limit_s=0.5)
     assert report.exit_code == code
 
 
@@ -129,8 +132,9 @@ def test_chosen_variants_and_numbers_reach_the_target(make_bundle, simulate, mea
     path = make_bundle(None, {"onnx-int8": b"a", "onnx-fp32": b"b"})
     target = simulate("pc", *(measured(id_, samples(QUIET)) for id_ in ("onnx-int8", "onnx-fp32")))
     bench(path, variants=["onnx-fp32"], threads=3, seconds=0.5, starts=7, target=target)
-    (request,) = target.requests
-    assert (request.variants, request.threads, request.seconds, request.starts) == (("onnx-fp32",), 3, 0.5, 7)
+    assert {(request.variants, request.threads) for request in target.requests} == {(("onnx-fp32",), 3)}
+    assert sum(request.seconds for request in target.requests) == pytest.approx(0.5)
+    assert [request.starts for request in target.requests] == [2, 1, 1, 1, 1, 1]
 
 
 WRONG = [
@@ -138,6 +142,8 @@ WRONG = [
     ({"seconds": 0}, InputError, "seconds > 0"),
     ({"threads": 0}, InputError, "threads ≥ 1"),
     ({"starts": 0}, InputError, "starts ≥ 1"),
+    ({"time_limit_s": 0}, InputError, "a time limit and minutes > 0"),
+    ({"sustained_minutes": 0}, InputError, "a time limit and minutes > 0"),
     ({"device": "toaster"}, ProjectError, "unknown device profile 'toaster'"),
 ]
 
@@ -192,13 +198,43 @@ def test_a_profile_beside_the_bundle_is_found(make_bundle, simulate, measured, s
     assert (report.exit_code, target.requests[0].threads) == (0, 2)
 
 
+def test_on_a_busy_machine_a_limit_can_be_kept_and_not_be_exceeded(make_bundle, simulate, measured, samples):
+    path = make_bundle({"host": {"latency_ms_p50": 0.5, "latency_ms_p95": 5.0}})
+    target = simulate("pc", measured("onnx-fp32", samples(QUIET)))
+    assert bench(path, target=target).exit_code == 1
+    target.conditions = Conditions(other_share=0.6)
+    report = bench(path, target=target, time_limit_s=0.5)
+    assert [result.verdict for result in report.budgets] == [Verdict.INCONCLUSIVE, Verdict.PASS]
+    assert "other work took 60% of the cores" in report.budgets[0].reason
+    assert any("other work" in note for note in report.notes)
+    assert report.exit_code == 4
+
+
+def test_a_sustained_bench_has_a_curve_and_lets_a_hot_machine_fail(make_bundle, simulate, measured, samples):
+    path = make_bundle({"host": {"latency_ms_p50": 0.5}})
+    target = simulate("pc", measured("onnx-fp32", samples(QUIET)))
+    target.conditions = Conditions(other_share=0.0, clock_mhz=900.0, temperature_c=84.0, throttled=True)
+    assert bench(path, target=target, time_limit_s=0.5).exit_code == 4
+    plain = target.measure
+    target.measure = lambda *args, **options: (time.sleep(0.02), plain(*args, **options))[1]
+    report = bench(path, target=target, sustained_minutes=0.01)
+    assert report.exit_code == 1
+    points = report.to_dict()["variants"][0]["curve"]
+    assert len(points) == len(target.requests[-len(points) :]) >= 6
+    assert [points[-1][key] for key in ("p50", "p95", "clock_mhz", "temperature_c", "throttled")] == [
+        *(1.01, 1.03, 900.0, 84.0),
+        True,
+    ]
+    assert [point["minutes"] for point in points] == sorted(point["minutes"] for point in points)
+
+
 class TestThisMachine:
     """The real loop in real processes."""
 
     def test_a_bundle(self, make_bundle):
         events = []
         path = make_bundle({"host": {"latency_ms_p50": 10_000.0, "bundle_mb": 1.0}})
-        report = bench(path, seconds=0.4, starts=2, progress=events.append)
+        report = bench(path, seconds=0.4, starts=2, time_limit_s=600, progress=events.append)
         (variant,) = report.variants
         assert variant.reason is None
         assert variant.latency.min <= variant.latency.p50 <= variant.latency.p95 <= variant.latency.p99
@@ -206,17 +242,18 @@ class TestThisMachine:
         assert 5 < variant.figures[BudgetName.PEAK_RSS_MB].value < 2000
         assert [result.verdict for result in report.budgets] == [Verdict.PASS, Verdict.PASS]
         assert report.exit_code == 0
-        assert {event.step for event in events} == {"cold start", "latency"}
+        assert [(event.step, event.done) for event in events] == [("measure", done) for done in range(MIN_PROCESSES)]
+        assert 0 <= report.conditions[0].other_share <= 1
 
     def test_a_bare_model_with_an_open_dimension(self, model_file):
-        report = bench(model_file(), seconds=0.2, starts=1)
+        report = bench(model_file(), seconds=0.2, starts=1, time_limit_s=FIRST_ONLY)
         (variant,) = report.variants
         assert (variant.id, variant.reason) == ("tiny.onnx", None)
         assert variant.latency.n == report.samples["tiny.onnx"].all_ns.size
 
     def test_a_variant_whose_file_is_broken_is_reported_beside_one_that_runs(self, make_bundle, model_content):
         path = make_bundle(None, {"onnx-fp32": model_content, "onnx-int8": b"no model"})
-        report = bench(path, seconds=0.2, starts=1)
+        report = bench(path, seconds=0.2, starts=1, time_limit_s=FIRST_ONLY)
         good, broken = report.variants
         assert good.latency is not None
         assert broken.latency is None
@@ -232,7 +269,7 @@ class TestThisMachine:
         path = model_file()
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry))
         monkeypatch.chdir(tmp_path)
-        assert bench(path, seconds=0.1, starts=1).variants[0].latency is not None
+        assert bench(path, seconds=0.1, starts=1, time_limit_s=FIRST_ONLY).variants[0].latency is not None
 
 
 @pytest.fixture

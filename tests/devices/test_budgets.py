@@ -11,7 +11,7 @@ from edgeml_devices.budgets import Evidence, check_budgets
 from edgeml_devices.intervals import Figure
 from edgeml_devices.report import VariantReport, Verdict
 from edgeml_runtime.contract import Budget, BudgetName, Provenance
-from edgeml_runtime.measure import LatencySummary
+from edgeml_runtime.measure.loop import LatencySummary
 
 PASS, FAIL = Verdict.PASS, Verdict.FAIL
 INCONCLUSIVE, NOT_MEASURED = Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED
@@ -58,6 +58,34 @@ def evidence(*variants, **changes):
 def judge(budget, given=None):
     (result,) = check_budgets([budget], given or evidence())
     return result
+
+
+DISTURBED = [
+    (BudgetName.LATENCY_MS_P95, 2.5, INCONCLUSIVE),
+    (BudgetName.THROUGHPUT_PER_S, 530.0, INCONCLUSIVE),
+    (BudgetName.COLD_START_MS, 80.0, INCONCLUSIVE),
+    (BudgetName.PEAK_RSS_MB, 40.0, FAIL),
+    (BudgetName.BUNDLE_MB, 2.4, FAIL),
+    (BudgetName.LATENCY_MS_P95, 3.4, PASS),
+    (BudgetName.THROUGHPUT_PER_S, 470.0, PASS),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "verdict"), DISTURBED)
+def test_a_disturbed_machine_fails_no_time_and_still_passes_one(name, value, verdict):
+    result = judge(limit(name, value), evidence(disturbance="other work took 60% of the cores"))
+    assert result.verdict is verdict
+    assert ("60%" in result.reason) == (verdict is INCONCLUSIVE)
+
+
+def test_a_variant_that_does_not_fit_fails_what_counts_it():
+    broken = variant(latency=None, figures={}, fits=False, reason="does not fit into the device's 64 MB of memory")
+    given = evidence(broken)
+    assert judge(limit(P95, 100.0), given).verdict is FAIL
+    assert "does not fit" in judge(limit(P95, 100.0), given).reason
+    assert judge(limit(BudgetName.BUNDLE_MB, 3.0), given).verdict is PASS
+    assert judge(limit(BudgetName.INSTRUCTIONS, 1e9), given).verdict is NOT_MEASURED
+    assert judge(limit(P95, 100.0, accepts=(Provenance.EMULATED,)), given).verdict is NOT_MEASURED
 
 
 def limit(name, value, **changes):

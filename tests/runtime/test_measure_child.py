@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from edgeml_runtime import measure_child
-from edgeml_runtime.measure_child import ChildFailure, run_child
+from edgeml_runtime.measure import child as measure_child
+from edgeml_runtime.measure.child import ChildFailure, run_child
 
 CASES = [
     ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended by signal SIGSEGV"),
@@ -24,17 +24,17 @@ CASES = [
 def test_a_child_without_an_answer_is_reported(monkeypatch, code, message):
     monkeypatch.setattr(measure_child, "_BOOTSTRAP", code.replace("{", "{{").replace("}", "}}"))
     with pytest.raises(ChildFailure, match=message):
-        run_child("measure_start", [], limit_s=60)
+        run_child("measure.start", [], limit_s=60)
 
 
 def test_a_hanging_child_is_killed(monkeypatch):
     monkeypatch.setattr(measure_child, "_BOOTSTRAP", "import time; time.sleep(600)")
     begun = time.monotonic()
     with pytest.raises(ChildFailure, match=r"no answer within 0\.3 s"):
-        run_child("measure_start", [], limit_s=0.3)
+        run_child("measure.start", [], limit_s=0.3)
     assert time.monotonic() - begun < 300
 
 
 def test_an_answer_comes_back(monkeypatch):
     monkeypatch.setattr(measure_child, "_BOOTSTRAP", """import sys; print('{{"words": %d}}' % len(sys.argv[1:]))""")
-    assert run_child("measure_start", ["a", "b c"], limit_s=60) == {"words": 2}
+    assert run_child("measure.start", ["a", "b c"], limit_s=60) == {"words": 2}

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edgeml_runtime.measure import LoopLimits, Samples, measure_interleaved, measure_latency, quantile, summarise
+from edgeml_runtime.measure.loop import LoopLimits, Samples, measure_interleaved, measure_latency, quantile, summarise
 
 
 class SimulatedMachine:

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeml_runtime import measure_worker
 from edgeml_runtime.errors import BackendFailedError, InputError
 from edgeml_runtime.manifest import ModelFormat
-from edgeml_runtime.measure_bare import BareSignature, BareTensor, bare_format, describe_bare, random_array
-from edgeml_runtime.measure_child import run_child
-from edgeml_runtime.measure_cli import MeasureRequest, main, measure_model
-from edgeml_runtime.measure_report import Measurement
-from edgeml_runtime.measure_start import peak_rss_bytes, start_arguments
-from edgeml_runtime.measure_subject import bundle_subject
+from edgeml_runtime.measure import worker as measure_worker
+from edgeml_runtime.measure.bare import BareSignature, BareTensor, bare_format, describe_bare, random_array
+from edgeml_runtime.measure.child import run_child
+from edgeml_runtime.measure.cli import MeasureRequest, main, measure_model
+from edgeml_runtime.measure.report import Measurement
+from edgeml_runtime.measure.start import peak_rss_bytes, start_arguments
+from edgeml_runtime.measure.subject import bundle_subject
 
 MODELS = Path(__file__).parent / "data" / "models"
 QUICK = {"seconds": 0.1, "starts": 0}
@@ -69,11 +69,11 @@ def test_when_no_variant_can_run_there_is_none_for_auto(bundle_of):
 
 
 def test_one_variant_that_ends_the_loop_does_not_take_the_other_along(bundle_of, monkeypatch):
-    from edgeml_runtime import measure_cli
-    from edgeml_runtime.measure_child import ChildFailure
+    from edgeml_runtime.measure import cli as measure_cli
+    from edgeml_runtime.measure.child import ChildFailure
 
     def child(module, arguments, *, limit_s):
-        if module == "measure_worker" and arguments[0] == "latency" and "tflite-fp32" in arguments[1]:
+        if module == "measure.worker" and arguments[0] == "latency" and "tflite-fp32" in arguments[1]:
             raise ChildFailure("the process was ended by signal SIGSEGV")
         return run_child(module, arguments, limit_s=limit_s)
 
@@ -182,11 +182,11 @@ def test_memory_of_a_child_is_its_own():
     assert peak_rss_bytes() > ballast.nbytes
     signature = describe_bare("scores.tflite", (MODELS / "scores.tflite").read_bytes())
     words = start_arguments(str(MODELS / "scores.tflite"), "", 1, signature)
-    assert run_child("measure_start", words, limit_s=60)["peak_rss_bytes"] < 250_000_000
+    assert run_child("measure.start", words, limit_s=60)["peak_rss_bytes"] < 250_000_000
 
 
 def test_a_signature_travels_on_the_command_line():
-    from edgeml_runtime.measure_start import _signature
+    from edgeml_runtime.measure.start import _signature
 
     signature = BareSignature(
         inputs=(
@@ -201,13 +201,13 @@ def test_a_signature_travels_on_the_command_line():
 def test_a_start_imports_no_more_than_an_application_does(bundle_of):
     """What the measuring itself needs must not count as part of the start."""
     code = (
-        "import sys, time; from edgeml_runtime import measure_start; "
+        "import sys, time; from edgeml_runtime.measure import start as measure_start; "
         "_, call = measure_start._load_bundle(sys.argv[1], 'onnx-fp32', 1); call(); "
         "print(sorted(name for name in sys.modules if name.startswith('edgeml_runtime.measure')))"
     )
     command = [sys.executable, "-c", code, str(bundle_of("scores"))]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert printed.strip() == "['edgeml_runtime.measure_start']"
+    assert printed.strip() == "['edgeml_runtime.measure', 'edgeml_runtime.measure.start']"
 
 
 def test_the_command_prints_one_json_object(bundle_of):

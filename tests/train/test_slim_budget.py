@@ -155,5 +155,5 @@ def test_budgets_out_of_reach_are_refused(trained):
 
 def test_an_unknown_profile_names_the_known_ones(trained):
     folder, whole = trained
-    with pytest.raises(ProjectError, match=r"unknown device profile 'raspberry'.*known are host, raspberry-pi-4b"):
+    with pytest.raises(ProjectError, match=r"unknown device profile 'raspberry'.*known are host, .*raspberry-pi-4b"):
         train_project(Project.open(folder), slim=SlimRequest(run_id=whole.run_id, profile="raspberry"))

@@ -14,8 +14,8 @@ from edgeml_evaluate.scoring import MetricValue, score_predictions
 from edgeml_evaluate.slices import interval_groups
 from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.errors import BackendError, InputError, ProjectError
-from edgeml_runtime.measure import measure_interleaved, quantile
-from edgeml_runtime.measure_subject import bundle_subject
+from edgeml_runtime.measure.loop import measure_interleaved, quantile
+from edgeml_runtime.measure.subject import bundle_subject
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 from edgeml_train.fit import repeatable
 from edgeml_train.fused import predict_array

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeml_runtime.machine import Machine
-from edgeml_runtime.measure import Samples
+from edgeml_runtime.measure.loop import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@
     python -P -m edgeml_runtime.measure model PATH [--variant ID …] [--threads N] [--seconds S] [--starts N]
 
 The first prints the machine (:class:`edgeml_runtime.machine.Machine`), the second a
-:class:`edgeml_runtime.measure_report.Measurement`. Progress goes to stderr, one JSON object per line. Exit status: 0
+:class:`edgeml_runtime.measure.report.Measurement`. Progress goes to stderr, one JSON object per line. Exit status: 0
 also when a variant could not be measured (the answer says why); 2 when nothing could be, with a message on stderr.
 """
 
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeml_runtime.errors import EdgemlError, InputError
 from edgeml_runtime.machine import probe_machine
-from edgeml_runtime.measure_bare import BareSignature
-from edgeml_runtime.measure_child import ChildFailure, run_child
-from edgeml_runtime.measure_report import Measurement, Start, VariantMeasurement, samples_from_dict
-from edgeml_runtime.measure_start import start_arguments
+from edgeml_runtime.measure.bare import BareSignature
+from edgeml_runtime.measure.child import ChildFailure, run_child
+from edgeml_runtime.measure.report import Measurement, Start, VariantMeasurement, samples_from_dict
+from edgeml_runtime.measure.start import start_arguments
 from edgeml_runtime.progress import ProgressEvent, silent
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Work:
 def _describe(request: MeasureRequest) -> tuple[list[_Work], str | None, BareSignature | None]:
     message = json.dumps({"path": request.path})
     try:
-        answer = run_child("measure_worker", ["describe", message], limit_s=request.start_limit_s)
+        answer = run_child("measure.worker", ["describe", message], limit_s=request.start_limit_s)
     except ChildFailure as failure:
         raise InputError(f"{request.path}: cannot be measured: {failure}") from failure
     signature = None if answer["signature"] is None else BareSignature.from_dict(answer["signature"])
@@ -119,7 +119,7 @@ def _measure_starts(
         for work in turns:
             words = start_arguments(request.path, work.id, request.threads, signature)
             try:
-                start = Start(**run_child("measure_start", words, limit_s=request.start_limit_s))
+                start = Start(**run_child("measure.start", words, limit_s=request.start_limit_s))
             except ChildFailure as failure:
                 work.failure = str(failure)
                 continue
@@ -141,7 +141,7 @@ def _measure_latency(request: MeasureRequest, works: list[_Work], signature: Bar
         "seed": request.seed,
     }
     try:
-        answer = run_child("measure_worker", ["latency", json.dumps(message)], limit_s=request.latency_s(len(running)))
+        answer = run_child("measure.worker", ["latency", json.dumps(message)], limit_s=request.latency_s(len(running)))
     except ChildFailure as failure:
         if len(running) > 1:  # one of them ended the process: alone, the others can still be measured
             alone = [_measure_latency(request, [work], signature) for work in running]

@@ -41,7 +41,7 @@ def run_child(module: str, arguments: Sequence[str], *, limit_s: float) -> dict[
     """Run ``edgeml_runtime.MODULE.main`` in a fresh process of this interpreter and read its answer.
 
     Args:
-        module: ``measure_start`` or ``measure_worker``.
+        module: ``measure.start`` or ``measure.worker``.
         arguments: Its ``sys.argv[1:]``.
         limit_s: Seconds after which it is killed.
 

@@ -1,6 +1,6 @@
 """One start in a fresh process: what an application waits for its first result, and the memory that takes.
 
-Run by :mod:`edgeml_runtime.measure_cli` as ``python -c "… main(begun)"``, so that the clock starts before anything but
+Run by :mod:`edgeml_runtime.measure.cli` as ``python -c "… main(begun)"``, so that the clock starts before anything but
 the interpreter's own modules is imported. This module imports nothing else at the top for the same reason. The model
 file is in the system's cache, because another process has read it a moment before; the interpreter's own start is not
 included.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeml_runtime.backends.base import Backend
-    from edgeml_runtime.measure_bare import BareSignature
+    from edgeml_runtime.measure.bare import BareSignature
 
 __all__ = ["create_backend", "describe_failure", "main", "peak_rss_bytes", "start_arguments"]
 
@@ -61,7 +61,7 @@ def create_backend(path: str, signature: BareSignature, threads: int | None) -> 
         BackendError: The backend is missing, or fails to load the model.
     """
     from edgeml_runtime.backends import FORMAT_BACKENDS, load_backend
-    from edgeml_runtime.measure_bare import bare_format
+    from edgeml_runtime.measure.bare import bare_format
 
     model_format = bare_format(path)
     assert model_format is not None
@@ -97,7 +97,7 @@ def start_arguments(path: str, variant: str, threads: int | None, signature: Bar
 
 
 def _signature(words: list[str]) -> BareSignature:
-    from edgeml_runtime.measure_bare import BareSignature, BareTensor
+    from edgeml_runtime.measure.bare import BareSignature, BareTensor
 
     end = 1 + 3 * int(words[0])
     inputs = [

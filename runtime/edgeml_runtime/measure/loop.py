@@ -4,16 +4,12 @@ What is timed is one call after another from one thread, with ``time.perf_counte
 of the figure (about 0.1 µs). Every call's time is kept. Several subjects are measured in rounds in shuffled order,
 because a fixed order phase-locks with other work of the machine and gives ratios that are not there. Python's garbage
 collector runs between the rounds and is off inside them, as in :mod:`timeit`.
-
-``python -m edgeml_runtime.measure`` measures a bundle or a bare model in fresh processes and prints one JSON object
-(:mod:`edgeml_runtime.measure_cli`).
 """
 
 from __future__ import annotations
 
 import gc
 import random
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -275,9 +271,3 @@ def measure_latency(
         Every measured call; :func:`summarise` gives the percentiles.
     """
     return measure_interleaved({"": run}, seconds=seconds, limits=limits, clock=clock)[""]
-
-
-if __name__ == "__main__":
-    from edgeml_runtime.measure_cli import main
-
-    sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeml_runtime.bundle import Bundle
-    from edgeml_runtime.measure_subject import Subject
+    from edgeml_runtime.measure.subject import Subject
 
 __all__ = ["main"]
 
@@ -32,7 +32,7 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EdgemlError: The file cannot be used.
     """
-    from edgeml_runtime.measure_bare import bare_format, describe_bare
+    from edgeml_runtime.measure.bare import bare_format, describe_bare
 
     path = request["path"]
     if bare_format(path) is not None:
@@ -68,8 +68,8 @@ def _auto_variant(bundle: Bundle) -> str | None:
 
 
 def _open(request: Mapping[str, Any], variant: str) -> Subject:
-    from edgeml_runtime.measure_bare import BareSignature
-    from edgeml_runtime.measure_subject import bare_subject, bundle_subject
+    from edgeml_runtime.measure.bare import BareSignature
+    from edgeml_runtime.measure.subject import bare_subject, bundle_subject
 
     if request["signature"] is not None:
         return bare_subject(request["path"], BareSignature.from_dict(request["signature"]), request["threads"])
@@ -88,8 +88,8 @@ def latency(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EdgemlError: A variant cannot be loaded or run.
     """
-    from edgeml_runtime.measure import measure_interleaved
-    from edgeml_runtime.measure_report import samples_to_dict
+    from edgeml_runtime.measure.loop import measure_interleaved
+    from edgeml_runtime.measure.report import samples_to_dict
 
     subjects = {variant: _open(request, variant) for variant in request["variants"]}
     try:
@@ -121,7 +121,7 @@ def main(begun: int) -> None:
         begun: When the process began; not used here.
     """
     del begun
-    from edgeml_runtime.measure_start import describe_failure
+    from edgeml_runtime.measure.start import describe_failure
 
     try:
         answer = _JOBS[sys.argv[1]](json.loads(sys.argv[2]))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_runtime.measure_bare import random_array
+from edgeml_runtime.measure.bare import random_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from edgeml_runtime.measure_bare import BareSignature
+    from edgeml_runtime.measure.bare import BareSignature
     from edgeml_runtime.tensors import InputSpec
 
 __all__ = ["Subject", "bare_subject", "bundle_subject"]
@@ -93,7 +93,7 @@ def bare_subject(path: str, signature: BareSignature, threads: int | None) -> Su
 
     Args:
         path: An ``.onnx``, ``.ort`` or ``.tflite`` file.
-        signature: Its tensors, as :func:`edgeml_runtime.measure_bare.describe_bare` gives them.
+        signature: Its tensors, as :func:`edgeml_runtime.measure.bare.describe_bare` gives them.
         threads: Threads for the backend, or None for its default.
 
     Returns:
@@ -102,7 +102,7 @@ def bare_subject(path: str, signature: BareSignature, threads: int | None) -> Su
     Raises:
         BackendError: The backend is missing, or fails to load the model.
     """
-    from edgeml_runtime.measure_start import create_backend
+    from edgeml_runtime.measure.start import create_backend
 
     backend = create_backend(path, signature, threads)
     rng = np.random.default_rng(0)
