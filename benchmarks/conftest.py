@@ -1,7 +1,13 @@
-"""Bundles for the benchmarks: one-node models of the runtime's tests, and any bundle named with ``--bundle``."""
+"""Bundles for the benchmarks: one-node models of the runtime's tests, those of ``bundles.py``, any ``--bundle``.
+
+The scripts of this folder import one another by their bare names, as Python does for a script; the tests do as well.
+"""
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +25,11 @@ from edgeml_runtime.contract import (
     TargetSpec,
 )
 from edgeml_runtime.manifest import ModelFormat, Variant
+from edgeml_runtime.measure.subject import bundle_subject
 from edgeml_runtime.tensors import DType, InputSpec, OutputRole, OutputSpec
+
+sys.path.insert(0, str(Path(__file__).parent))
+bundles = importlib.import_module("bundles")
 
 MODELS = Path(__file__).parent.parent / "tests" / "runtime" / "data" / "models"
 LABELS = tuple("abcdefghijklmnop")
@@ -108,6 +118,42 @@ def one_node(tmp_path_factory):
         paths[name] = tmp_path_factory.mktemp("one-node") / "one-node-1.0.0.edgeml"
         write_bundle(paths[name], contract=_contract(model), variants=variants, members=members)
     return paths
+
+
+@pytest.fixture(scope="session")
+def made_bundle():
+    """Name of a template or of a network of the zoo → its bundle, made on first use and kept in ``.build/bench``."""
+
+    def make(name):
+        reference = bundles.REFERENCES.get(name)
+        if reference is not None and reference.data is not None and not reference.data.is_dir():
+            pytest.skip(f"needs the data of {name}; runs where {reference.variable} names their folder")
+        path = bundles.bundle_path(name)
+        if not path.is_file():
+            command = [sys.executable, bundles.__file__, name]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert path.is_file(), f"{name} could not be made: {done.stderr[-2000:]}"
+        return path
+
+    return make
+
+
+@pytest.fixture
+def time_prediction(benchmark):
+    """Times ``Model.predict(x).label`` of one variant on its golden inputs in turn: checks, backend, label."""
+
+    def time_it(path, variant):
+        subject = bundle_subject(str(path), variant, threads=1)
+        benchmark.group = path.name
+        benchmark.extra_info.update(
+            variant=variant, backend=subject.backend, backend_version=subject.backend_version, threads=subject.threads
+        )
+        try:
+            benchmark(subject.run)
+        finally:
+            subject.close()
+
+    return time_it
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,16 @@
 ``python benchmarks/quiet.py --bundle FILE`` benches one variant of any bundle on this machine, first once to learn its
 figures, then ``--runs`` times with limits around them. In half of the runs, in shuffled order, every core is kept busy
 by a process of this script's own, which ends by itself. It prints rows of Markdown and exits 1 when a budget both
-passed and failed. The last rows do not depend on the limits: they tell whether any limit exists that one run would
-have passed and another failed, because the one's interval lies wholly below the other's.
+passed and failed. Further rows do not depend on the limits: they tell whether any limit exists that one run would have
+passed and another failed, because the one's interval lies wholly below the other's. And every run is compared with each
+earlier one as ``edgeml bench --baseline`` does: how far two runs of one file differ beyond their intervals is what its
+allowances have to cover. Each run is told on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import subprocess
@@ -24,7 +27,9 @@ from typing import TYPE_CHECKING
 from bars import Figure
 
 from edgeml_devices import BenchReport, Verdict, bench
+from edgeml_devices.baseline import compare_with
 from edgeml_devices.conditions import disturbance
+from edgeml_devices.past import bench_facts
 from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.bundle_write import write_bundle
 from edgeml_runtime.contract import BudgetName
@@ -73,8 +78,11 @@ def main() -> int:
         budgeted = with_budgets(bundle, Path(folder) / bundle.name, pilot, variant)
         order = [number % 2 == 1 for number in range(options.runs)]
         random.Random(0).shuffle(order)
-        runs = [one_run(budgeted, variant, options.time_limit, loaded=loaded) for loaded in order]
-    figures = [*verdict_figures(runs), *limit_figures(runs, variant), *other_figures(runs)]
+        runs = []
+        for number, loaded in enumerate(order, start=1):
+            print(f"{number} of {len(order)}, ", end="", file=sys.stderr, flush=True)
+            runs.append(one_run(budgeted, variant, options.time_limit, loaded=loaded))
+    figures = [*verdict_figures(runs), *limit_figures(runs, variant), *baseline_figures(runs), *other_figures(runs)]
     print("| figure | value | bar | |\n|---|---|---|---|")
     print("\n".join(figure.row() for figure in figures))
     return int(any(figure.reached is False for figure in figures))
@@ -180,6 +188,32 @@ def limit_figures(runs: Sequence[Run], variant: str) -> list[Figure]:
         figures.append(
             Figure(
                 what=f"{name.value}, limits that some run passes and another fails", value=value, bar="–", reached=None
+            )
+        )
+    return figures
+
+
+def baseline_figures(runs: Sequence[Run]) -> list[Figure]:
+    """Per figure, the verdicts of every run beside each earlier one, and how far they differ beyond their intervals."""
+    facts = [bench_facts(run.report.to_dict(), measured_at=run.report.measured_at) for run in runs]
+    pairs = list(itertools.combinations(facts, 2))
+    found = [figure for then, now in pairs for figure in compare_with(then, now).figures]
+    calm = [(then, now) for then, now in pairs if not disturbance(then.conditions) and not disturbance(now.conditions)]
+    figures = []
+    for name in LIMITS:
+        verdicts = [figure.verdict for figure in found if figure.name is name]
+        if not verdicts:
+            continue
+        counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict if verdict in verdicts)
+        both_ways = [pair for then, now in calm for pair in ((then, now), (now, then))]
+        ratios = [one.ratio for pair in both_ways for one in compare_with(*pair).figures if one.name is name]
+        apart = max((low - 1 for _, low, _ in filter(None, ratios)), default=0.0)
+        figures.append(
+            Figure(
+                what=f"{name.value} beside each earlier run; how far undisturbed runs differ beyond their intervals",
+                value=f"{counts}; {apart:.1%} in {len(calm)} pairs" if calm else f"{counts}; none undisturbed",
+                bar="never fail",
+                reached=Verdict.FAIL not in verdicts,
             )
         )
     return figures

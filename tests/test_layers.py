@@ -26,23 +26,24 @@ def room(folder: str, rooms: str, third_party: str) -> Room:
     return Room(folder=folder, rooms=frozenset(rooms.split()), third_party=frozenset(third_party.split()))
 
 
-BACKENDS = "onnxruntime ai_edge_litert tflite_runtime tensorflow"
+BACKENDS = "onnxruntime ai_edge_litert tflite_runtime tensorflow openvino"
 EXPORT = f"flatbuffers numpy torch onnx onnxscript onnxruntime litert_torch ai_edge_quantizer {BACKENDS}"
 
 ROOMS = {
     "edgeml_runtime": room("runtime", "", f"numpy PIL {BACKENDS}"),
-    "edgeml_evaluate": room("evaluate", "edgeml_runtime", "numpy scipy sklearn"),
-    "edgeml_devices": room("devices", "edgeml_runtime", "numpy pytest"),
-    "edgeml_export": room("export", "edgeml_evaluate edgeml_runtime", EXPORT),
+    "edgeml_pages": room("pages", "", ""),
+    "edgeml_evaluate": room("evaluate", "edgeml_pages edgeml_runtime", "numpy scipy sklearn"),
+    "edgeml_devices": room("devices", "edgeml_pages edgeml_runtime", "numpy pytest pytest_benchmark"),
+    "edgeml_export": room("export", "edgeml_evaluate edgeml_pages edgeml_runtime", EXPORT),
     "edgeml_train": room(
         "train",
-        "edgeml_export edgeml_devices edgeml_evaluate edgeml_runtime",
+        "edgeml_export edgeml_devices edgeml_evaluate edgeml_pages edgeml_runtime",
         "numpy PIL pyarrow safetensors sklearn threadpoolctl torch lightning mlflow optuna",
     ),
-    "edgeml_fleet": room("fleet", "edgeml_evaluate edgeml_runtime", "numpy starlette uvicorn duckdb tuf"),
+    "edgeml_fleet": room("fleet", "edgeml_evaluate edgeml_pages edgeml_runtime", "numpy starlette uvicorn duckdb tuf"),
     "edgeml_cli": room(
         "cli",
-        "edgeml_train edgeml_fleet edgeml_export edgeml_devices edgeml_evaluate edgeml_runtime",
+        "edgeml_train edgeml_fleet edgeml_export edgeml_devices edgeml_evaluate edgeml_pages edgeml_runtime",
         "click rich numpy",
     ),
 }
@@ -97,6 +98,8 @@ def test_room_imports_only_what_the_table_allows(package, path):
     [
         ("edgeml_runtime", "import torch", {"torch"}),
         ("edgeml_runtime", "def f():\n    from edgeml_evaluate.metrics import decide", {"edgeml_evaluate"}),
+        ("edgeml_runtime", "import edgeml_pages", {"edgeml_pages"}),
+        ("edgeml_pages", "import numpy\nfrom edgeml_runtime import errors", {"numpy", "edgeml_runtime"}),
         ("edgeml_evaluate", "import importlib\nimportlib.import_module('edgeml_devices.bench')", {"edgeml_devices"}),
         ("edgeml_devices", "TABLE = {'a': 'edgeml_export.onnx:Class'}", {"edgeml_export"}),
         ("edgeml_export", "import edgeml_cli.main as m", {"edgeml_cli"}),
@@ -110,8 +113,8 @@ def test_a_forbidden_import_is_seen(package, source, found):
 
 def test_arrows_go_down_only():
     floors = {
-        "edgeml_runtime": 1, "edgeml_evaluate": 2, "edgeml_devices": 2, "edgeml_export": 3, "edgeml_train": 4,
-        "edgeml_fleet": 4, "edgeml_cli": 5,
+        "edgeml_runtime": 1, "edgeml_pages": 1, "edgeml_evaluate": 2, "edgeml_devices": 2, "edgeml_export": 3,
+        "edgeml_train": 4, "edgeml_fleet": 4, "edgeml_cli": 5,
     }  # fmt: skip
     upward = [(name, below) for name, entry in ROOMS.items() for below in entry.rooms if floors[below] >= floors[name]]
     assert upward == []

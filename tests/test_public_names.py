@@ -16,10 +16,14 @@ PUBLIC_NAMES = {
         Limits Model Result SelfTestReport
     """,
     "edgeml_runtime.backends": """
-        BACKENDS FORMAT_BACKENDS Backend TensorInfo installed_backend_version load_backend
+        BACKENDS BACKEND_FORMATS FORMAT_BACKENDS Backend TensorInfo installed_backend_version load_backend
     """,
     "edgeml_runtime.loaders": "LOADERS Loader LoaderLimits load_tensor loader_faults",
     "edgeml_runtime.measure": "",
+    "edgeml_pages": """
+        STYLES Bar Cell Html Plot Scale bars code document escaped figure folded gallery gauge judged legend section
+        size_text table tag xml_text yes_no
+    """,
     "edgeml_evaluate": """
         EventLoss Interval LabelledData MetricValue OperatingPoint PairedLoss Ranking Score SliceLoss
         SliceResult Threshold choose_threshold compute_metric decide decision_output difference_interval
@@ -30,8 +34,16 @@ PUBLIC_NAMES = {
         BenchReport BudgetResult Ceiling DeviceProfile Probe Verdict bench check_budgets known_profiles list_profiles
         load_profile match measure_ceilings probe_host probe_profile
     """,
+    "edgeml_devices.native": "Runner RunnerKind read_runner",
+    "edgeml_devices.profilers": "",
+    "edgeml_devices.pages": "bench_page",
+    "edgeml_devices.reports": """
+        BenchRecord FORMATS History Subject TargetBench check_report_path make_record read_history read_subject
+        report_text write_report
+    """,
     "edgeml_devices.remote": """
-        ManyReport SshAddress SshLimits SshTarget TargetReport bench_targets parse_target
+        AdbAddress AdbLimits AdbTarget ManyReport NativeTarget SshAddress SshLimits SshTarget TargetReport bench_targets
+        parse_target
     """,
     "edgeml_export": """
         KNOWN_VARIANTS CalibrationMethod ExportOptions ExportReport Folding HostileResult Inventory LayerLoss

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from edgeml_cli.bench_reports import ReportFiles
     from edgeml_cli.session import Session
     from edgeml_devices.report import BenchReport
     from edgeml_devices.targets import Target
@@ -20,7 +21,16 @@ __all__ = ["bench_on"]
 
 
 def bench_on(
-    session: Session, model: Path, names: Sequence[str], ssh_config: Path | None, options: Mapping[str, Any]
+    session: Session,
+    model: Path,
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    ssh_config: Path | None = None,
+    runners: Sequence[Path] = (),
+    profile: bool = False,
+    baseline: Path | None = None,
+    reports: ReportFiles | None = None,
 ) -> int:
     """Bench on every target and print the reports.
 
@@ -28,30 +38,59 @@ def bench_on(
         session: How to print.
         model: What to bench.
         names: The targets, at least one.
-        ssh_config: ssh configuration in place of the user's, or None.
         options: The other arguments of :func:`edgeml_devices.bench.bench`.
+        ssh_config: ssh configuration in place of the user's, or None.
+        runners: Native programs that measure on devices reached over adb.
+        profile: Whether to tell the time of every operator.
+        baseline: An earlier result to compare with, or None.
+        reports: The reports to write, or None; where the only target was lost at once, they say that.
 
     Returns:
         The exit code.
 
     Raises:
-        EdgemlError: A name is no target, the model cannot be measured, or the only target cannot be reached.
+        EdgemlError: A name is no target, a runner none that is known, the model cannot be measured, or the only target
+            cannot be reached.
     """
     from edgeml_cli.output import emit
     from edgeml_cli.quiet import working
 
     with working(session) as progress:
+        from edgeml_cli.bench_baseline import beside_earlier, open_baseline, worst_code
+        from edgeml_cli.bench_reports import lost_bench, target_benches
         from edgeml_devices.bench import bench
+        from edgeml_devices.native import read_runner
+        from edgeml_devices.profiling import profile_bench
         from edgeml_devices.remote import bench_targets
+        from edgeml_runtime.errors import TargetError
+
+        earlier = open_baseline(baseline, model)
+        also = None if earlier is None else earlier.undecided
 
         def run(target: Target, progress: Progress) -> BenchReport:
-            return bench(model, target=target, progress=progress, **options)
+            report = bench(model, target=target, also=also, progress=progress, **options)
+            if profile:
+                return profile_bench(report, target, backend=options.get("backend"), progress=progress)
+            return report
 
-        result = bench_targets(model, names, run, config=ssh_config, progress=progress)
+        programs = [read_runner(path) for path in runners]
+        try:
+            result = bench_targets(model, names, run, config=ssh_config, runners=programs, progress=progress)
+        except TargetError as error:
+            if reports is not None:
+                reports.write(session, model, [lost_bench(names[0], error)], error.exit_code)
+            raise
     report = result.to_dict()
     targets = report["targets"]
+    codes = {result.exit_code}
+    for one, row in zip(result.targets, targets, strict=True):
+        row["baseline"], code = beside_earlier(earlier, one.report, one.target)
+        codes.add(code)
     emit(session, targets[0] if len(targets) == 1 else report, partial(_render, targets=targets))
-    return result.exit_code
+    exit_code = worst_code(*codes)
+    if reports is not None:
+        reports.write(session, model, target_benches(targets, result), exit_code)
+    return exit_code
 
 
 def _render(console: Console, *, targets: Sequence[dict[str, Any]]) -> None:

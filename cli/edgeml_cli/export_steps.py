@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeml_cli.progress import announce_loading
-from edgeml_cli.quick_check import check_contract
+from edgeml_cli.quick_check import check_contract, check_devices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +125,7 @@ def _export_foreign(
     from edgeml_train.contract_file import read_contract_file
 
     contract = read_contract_file(toml).contract
+    check_devices(contract, toml)
     announce_loading(progress, "the converters")
     from edgeml_export.choice import choose_variants
     from edgeml_export.export import ExportOptions

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -100,5 +102,9 @@ def _refusal_text(error: BaseException) -> str:
 
 
 def _print_json(session: Session, kind: str, message: str, code: int) -> None:
-    if session.as_json:
+    if not session.as_json:
+        return
+    try:
         click.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
+    except OSError:  # the disk that stdout lies on is full: what is left in the buffer would fail once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_contract"]
+    from edgeml_runtime.contract import Contract
+
+__all__ = ["check_contract", "check_devices"]
 
 
 def check_contract(folder: Path) -> None:
@@ -28,3 +30,21 @@ def check_contract(folder: Path) -> None:
     from edgeml_train.project_file import read_project_file
 
     read_project_file(folder)
+
+
+def check_devices(contract: Contract, toml: Path) -> None:
+    """Refuse a contract outside a project whose budgets are for devices that are known nowhere.
+
+    Args:
+        contract: The contract.
+        toml: Its file; profiles in ``devices`` beside it are known as well.
+
+    Raises:
+        ContractError: With a fault for each of them.
+    """
+    from edgeml_devices.profile_files import budget_faults
+    from edgeml_runtime.errors import ContractError
+
+    faults = budget_faults(contract.budgets, toml.parent)
+    if faults:
+        raise ContractError(str(toml), faults)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from edgeml_cli.render_alarms import render_alarms
+from edgeml_cli.render_baseline import render_baseline
 from edgeml_cli.render_bench import VERDICT_STYLES, render_against, render_conditions
 from edgeml_cli.render_choice import choice_text, ranking_text
 from edgeml_cli.render_lineage import lineage_text
+from edgeml_cli.render_operators import render_operators
 from edgeml_cli.render_table import simple_table
 
 if TYPE_CHECKING:
@@ -127,11 +129,13 @@ def render_bench(console: Console, report: Report) -> None:
         console.print(f"  [yellow]{escape(reason)}[/]")
     if any(variant["threads"] for variant in report["variants"]):
         console.print()
-        console.print(_speed_table(report["variants"]))
+        console.print(_speed_table([*report["variants"], *report["further"]]))
     render_conditions(console, report)
     if report["budgets"]:
         console.print(budget_table(report["budgets"]))
     render_against(console, report)
+    render_baseline(console, report)
+    render_operators(console, report)
     for entry in (*report["variants"], *report["budgets"]):
         if entry["reason"] and not mismatch:
             console.print(f"[yellow]{escape(entry.get('id') or entry['name'])}:[/] {escape(entry['reason'])}")
@@ -145,7 +149,7 @@ def _speed_table(variants: list[Report]) -> Table:
     for variant in variants:
         latency = variant["latency_ms"]
         table.add_row(
-            escape(variant["id"]),
+            escape(variant.get("way", variant["id"])),
             *(milliseconds(latency[key]) for key in ("p50", "p95", "p99")),
             rounded(variant["throughput_per_s"]),
             rounded(variant["cold_start_ms"]),
@@ -166,7 +170,8 @@ def budget_table(budgets: list[Report]) -> Table:
         verdict = budget["verdict"]
         value = "–" if budget["value"] is None else f"{budget['value']:.4g}"
         style = VERDICT_STYLES.get(verdict, "default")
-        table.add_row(budget["name"], budget["variant"] or "–", f"{budget['limit']:g}", value, f"[{style}]{verdict}[/]")
+        name = budget.get("way") or budget["variant"] or "–"
+        table.add_row(budget["name"], escape(name), f"{budget['limit']:g}", value, f"[{style}]{verdict}[/]")
     return table
 
 

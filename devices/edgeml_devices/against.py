@@ -114,26 +114,27 @@ class SpeedComparison:
         }
 
 
-def ratio_figure(processes: Sequence[Pair]) -> Figure:
+def ratio_figure(processes: Sequence[Pair], share: float = 0.5) -> Figure:
     """The ratio of two latencies with its interval.
 
-    In each process it is the median over rounds of the ratio of the rounds' medians: both rounds of a pair lie next to
-    each other in time. The interval is that of the median over processes, by order statistics.
+    In each process it is the median over rounds of the ratio of the rounds' percentiles: both rounds of a pair lie next
+    to each other in time. The interval is that of the median over processes, by order statistics.
 
     Args:
         processes: The samples of both models, of one process after the other, at least one.
+        share: Which percentile of a round, such as 0.95; the median by default.
 
     Returns:
         The first one's time over the second one's.
     """
-    each = np.array([_ratio(first, second) for first, second in processes])
+    each = np.array([_ratio(first, second, share) for first, second in processes])
     low, high = order_statistic_interval(each, 0.5)
     return Figure(value=float(np.median(each)), low=low, high=high, n=len(each))
 
 
-def _ratio(first: Samples, second: Samples) -> float:
+def _ratio(first: Samples, second: Samples, share: float) -> float:
     rounds = zip(first.rounds_ns, second.rounds_ns, strict=False)
-    return float(np.median([quantile(one, 0.5) / max(quantile(two, 0.5), 1) for one, two in rounds]))
+    return float(np.median([quantile(one, share) / max(quantile(two, share), 1) for one, two in rounds]))
 
 
 def judge_ratio(ratio: Figure, tolerance: float) -> Verdict:
@@ -171,14 +172,15 @@ def _measure(request: Mapping[str, Any], variants: Sequence[str]) -> dict[str, P
 
 
 def common_variants(
-    path: str, other: str, variants: Sequence[str] | None = None
+    path: str, other: str, variants: Sequence[str] | None = None, backend: str | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which variants can be compared.
 
     Args:
         path: A bundle, or a bare model.
         other: What to compare it with.
-        variants: Variant ids, or None for all.
+        variants: Variant ids, or None for all that the backend runs.
+        backend: What is to run both, or None for the backends that their manifests name.
 
     Returns:
         Ids of the variants that both files have, and of those that the other one lacks.
@@ -187,7 +189,7 @@ def common_variants(
         InputError: They have none in common, or only one is a bundle.
         BundleError: A bundle must not be used.
     """
-    wanted = tuple(variant.id for variant in select(read_model(path), variants))
+    wanted = tuple(variant.id for variant in select(read_model(path), variants, backend))
     held = {variant.id for variant in read_model(other).variants}
     if (bare_format(path) is None) != (bare_format(other) is None):
         raise InputError(f"expected two bundles or two bare models to compare; found {path} and {other}")
@@ -207,6 +209,7 @@ def compare_speed(
     *,
     variants: Sequence[str] | None = None,
     threads: int | None = None,
+    backend: str | None = None,
     seconds: float = DEFAULT_SECONDS,
     time_limit_s: float = 55.0,
     tolerance: float = TOLERANCE,
@@ -219,6 +222,7 @@ def compare_speed(
         other: What to compare it with: a bundle, or a bare model.
         variants: Variant ids, or None for all that both have.
         threads: Threads for the backends, or None for the runtime's default.
+        backend: What is to run both, or None for the backends that their manifests name.
         seconds: How long to time each variant of each of them at least, warm-up apart.
         time_limit_s: While a variant is undecided, it is measured on until then.
         tolerance: The slowdown that is put up with, as a share.
@@ -233,13 +237,13 @@ def compare_speed(
         TargetError: The measuring process crashed or hung.
     """
     first, second = os.fspath(path), os.fspath(other)
-    common, left_out = common_variants(first, second, variants)
+    common, left_out = common_variants(first, second, variants, backend)
     found: dict[str, list[Pair]] = {variant: [] for variant in common}
     wanted, look, begun, number = common, MIN_PROCESSES, time.monotonic(), 0
     while wanted:
         progress(ProgressEvent(step="compare", done=number, total=look, message=f"process {number + 1}"))
-        request = {"paths": [first, second], "threads": threads, "seconds": seconds / MIN_PROCESSES, "seed": number}
-        for variant, pair in _measure(request, wanted).items():
+        request = {"paths": [first, second], "threads": threads, "backend": backend, "seed": number}
+        for variant, pair in _measure(request | {"seconds": seconds / MIN_PROCESSES}, wanted).items():
             found[variant].append(pair)
         number += 1
         if number == look:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeml_devices.intervals import MIN_PROCESSES
+from edgeml_devices.native.measurement import ran
+from edgeml_devices.ways import measure_ways
 from edgeml_runtime.errors import TargetError
 from edgeml_runtime.progress import ProgressEvent, silent
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Plan", "measure_batches"]
 
 SUSTAINED_BATCH_S = 10.0
+EXPECTED_OF = 3
+"""The next batch is expected to take as long as the longest of so many before it: on a busy machine they vary. Until
+there are enough for an interval, as long as the last one: without an interval the time was spent for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ def _share(request: MeasureRequest, wanted: Sequence[str], number: int, plan: Pl
 
 def _running(wanted: Sequence[str], batch: Batch) -> tuple[str, ...]:
     """Variants worth measuring again: not those that cannot run here."""
-    failed = {variant.id for variant in batch.measurement.variants if variant.samples is None}
+    failed = {variant.id for variant in batch.measurement.variants if not ran(variant)}
     return tuple(name for name in wanted if name not in failed)
 
 
@@ -81,7 +86,8 @@ def _time_is_up(batches: Sequence[Batch], plan: Plan) -> bool:
     ended = last.began_s + last.took_s
     if plan.sustained_s is not None:
         return ended >= plan.sustained_s
-    return ended + last.took_s > plan.time_limit_s
+    lately = batches[-1:] if len(batches) < MIN_PROCESSES else batches[-EXPECTED_OF:]
+    return ended + max(batch.took_s for batch in lately) > plan.time_limit_s
 
 
 def measure_batches(
@@ -92,6 +98,8 @@ def measure_batches(
     undecided: Callable[[Sequence[Batch]], Collection[str]],
     limit: MemoryLimit | None = None,
     lost: Callable[[TargetError], None] | None = None,
+    earlier: Sequence[Batch] = (),
+    together: bool = False,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Batch, ...]:
@@ -100,22 +108,30 @@ def measure_batches(
     Args:
         target: Where.
         request: What, as a whole: its seconds and starts are spread over ``MIN_PROCESSES`` batches, and further batches
-            are as long; its variants must be named.
+            are as long; its variants must be named, ways to run one (:class:`~edgeml_runtime.tuned_store.Choice`) as
+            text.
         plan: How long to go on.
         undecided: Names the variants that are worth measuring longer, given all batches so far.
         limit: The memory the measuring processes may use, or None for all there is.
         lost: Told why the target did not answer, where a batch was measured before; without it that is raised.
+        earlier: Batches of the same request that are gone on from; their time counts.
+        together: Whether all names are ways to run a bundle that take turns in one process, golden vectors first.
         progress: Told before every batch.
         clock: Monotonic seconds.
 
     Returns:
-        The batches, in order, at least one.
+        The batches, in order, the earlier ones included, at least one.
 
     Raises:
         InputError: The file cannot be measured at all.
         TargetError: The target did not answer.
     """
-    begun, batches, wanted, look = clock(), list[Batch](), tuple(request.variants or ()), MIN_PROCESSES
+    batches, wanted, look = list(earlier), tuple(request.variants or ()), MIN_PROCESSES
+    begun = clock() - (batches[-1].began_s + batches[-1].took_s if batches else 0.0)
+    for batch in batches:
+        wanted = _running(wanted, batch)
+    while look < len(batches):
+        look *= 2
     while wanted and not (batches and _time_is_up(batches, plan)):
         if len(batches) == look and plan.sustained_s is None:
             open_names = undecided(batches)
@@ -126,8 +142,7 @@ def measure_batches(
         began = clock()
         part = _share(request, wanted, len(batches), plan)
         try:
-            with target.watch() as watch:
-                measurement = target.measure(part, variants=len(wanted), limit=limit, progress=silent)
+            measurement, conditions = measure_ways(target, part, limit=limit, together=together)
         except TargetError as error:
             if lost is None or not batches:
                 raise
@@ -137,7 +152,7 @@ def measure_batches(
             began_s=began - begun,
             took_s=clock() - began,
             measurement=measurement,
-            conditions=watch.conditions,
+            conditions=conditions,
         )
         batches.append(batch)
         wanted = _running(wanted, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeml_devices.intervals import MIN_PROCESSES, MIN_STARTS, Figure, calls_needed
@@ -12,6 +12,8 @@ from edgeml_runtime.contract import Budget, BudgetName, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from edgeml_runtime.tuned_store import Choice
 
 __all__ = ["SHARES", "Evidence", "check_budgets"]
 
@@ -34,6 +36,8 @@ class Evidence:
         auto_variant: The variant that budgets without one are for, or None where none can run on the device.
         default_threads: Threads that budgets without a number are for: the device profile's.
         bundle_bytes: Size of the bundle's file.
+        own_backends: The backend that each variant's manifest entry names: budgets that name none are for that one.
+        further: Figures of variants in other ways, where budgets name them: on another backend, with other threads.
         disturbance: What made the machine slower than it is, or None. A limit that is exceeded on such a machine
             proves nothing; one that is kept there is kept on a quiet one as well.
     """
@@ -43,7 +47,25 @@ class Evidence:
     auto_variant: str | None
     default_threads: int
     bundle_bytes: int
+    own_backends: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[Choice, VariantReport] = field(default_factory=dict)
     disturbance: str | None = None
+
+
+def _way(budget: Budget, variant: str | None, evidence: Evidence) -> Choice | None:
+    """The further way that a budget is for, where its figures are there, or None for the usual one."""
+    for way in evidence.further:
+        own = evidence.own_backends.get(way.variant)
+        asked = (variant, budget.backend or own, budget.threads or evidence.default_threads)
+        if asked == (way.variant, way.backend, way.threads):
+            return way
+    return None
+
+
+def _report(budget: Budget, variant: str | None, evidence: Evidence) -> VariantReport | None:
+    """The figures that a budget is judged by."""
+    way = _way(budget, variant, evidence)
+    return evidence.variants.get(variant or "") if way is None else evidence.further[way]
 
 
 def _obstacle(budget: Budget, variant: str | None, evidence: Evidence) -> str | None:
@@ -57,29 +79,32 @@ def _obstacle(budget: Budget, variant: str | None, evidence: Evidence) -> str | 
         return f"the budget accepts {accepted} figures only; these are {evidence.provenance.value}"
     if variant is None:
         return "no variant of the bundle can run here; install a backend"
-    report = evidence.variants.get(variant)
+    report = _report(budget, variant, evidence)
     if report is None:
         return f"variant {variant} was not benched"
     if report.latency is None:
         return report.reason or f"variant {variant} has no figures"
-    return _difference(budget, report, evidence.default_threads)
+    return _difference(budget, report, evidence) or report.unmeasured.get(budget.name)
 
 
 def _is_too_big(budget: Budget, variant: str | None, evidence: Evidence) -> bool:
     """Whether there is no figure because the variant does not fit into the device's memory."""
-    report = evidence.variants.get(variant or "")
+    report = _report(budget, variant, evidence)
     counted = budget.name is not BudgetName.INSTRUCTIONS and evidence.provenance in budget.accepts
     return counted and report is not None and not report.fits
 
 
-def _difference(budget: Budget, report: VariantReport, default_threads: int) -> str | None:
+def _difference(budget: Budget, report: VariantReport, evidence: Evidence) -> str | None:
     """How the way of measuring differs from the one the budget is for, or None."""
-    if budget.backend is not None and report.backend != budget.backend:
-        return f"the budget is for backend {budget.backend}; measured with {report.backend}"
+    own = evidence.own_backends.get(report.id, report.backend)
+    backend = budget.backend or own
+    if report.backend != backend:
+        advice = "bench without --backend" if backend == own else f"bench with --backend {backend}"
+        return f"the budget is for backend {backend}; measured with {report.backend}: {advice}"
     stated, found = budget.backend_version, report.backend_version or "unknown"
     if stated is not None and found != stated and not found.startswith(f"{stated}."):
         return f"the budget is for {report.backend} {stated}; measured with {found}"
-    threads = budget.threads or default_threads
+    threads = budget.threads or evidence.default_threads
     if report.threads != threads:
         return f"the budget is for {threads} thread(s); measured with {report.threads}: bench with --threads {threads}"
     return None
@@ -108,21 +133,25 @@ def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | N
 
 def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
     variant = budget.variant or evidence.auto_variant
+    result = BudgetResult(
+        name=budget.name,
+        variant=variant,
+        limit=budget.limit,
+        value=None,
+        verdict=Verdict.NOT_MEASURED,
+        way=_way(budget, variant, evidence),
+    )
     if budget.name is BudgetName.BUNDLE_MB:
         size = evidence.bundle_bytes / 1e6
-        verdict = Verdict.PASS if size <= budget.limit else Verdict.FAIL
-        return BudgetResult(name=budget.name, variant=variant, limit=budget.limit, value=size, verdict=verdict)
+        return replace(result, value=size, verdict=Verdict.PASS if size <= budget.limit else Verdict.FAIL)
     obstacle = _obstacle(budget, variant, evidence)
-    if obstacle is not None or variant is None:
+    report = _report(budget, variant, evidence)
+    if obstacle is not None or report is None:
         verdict = Verdict.FAIL if _is_too_big(budget, variant, evidence) else Verdict.NOT_MEASURED
-        return BudgetResult(
-            name=budget.name, variant=variant, limit=budget.limit, value=None, verdict=verdict, reason=obstacle or ""
-        )
-    figure = evidence.variants[variant].figures[budget.name]
+        return replace(result, verdict=verdict, reason=obstacle or "")
+    figure = report.figures[budget.name]
     verdict, reason = _decide(budget.name, budget.limit, figure, evidence.disturbance)
-    return BudgetResult(
-        name=budget.name, variant=variant, limit=budget.limit, value=figure.value, verdict=verdict, reason=reason
-    )
+    return replace(result, value=figure.value, verdict=verdict, reason=reason)
 
 
 def check_budgets(budgets: Sequence[Budget], evidence: Evidence) -> tuple[BudgetResult, ...]:

@@ -11,13 +11,16 @@ import os
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from edgeml_runtime.errors import InputError, TargetError
 from edgeml_runtime.machine import probe_machine
 
-__all__ = ["ROUNDS", "Ceiling", "measure_ceilings"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ROUNDS", "Ceiling", "ceilings_command", "joined", "measure_ceilings", "read_ceilings"]
 
 ROUNDS = 15
 NOISY = 0.10
@@ -120,13 +123,63 @@ def measure_ceilings(*, threads: int = 1, rounds: int = ROUNDS) -> tuple[Ceiling
         )
     except subprocess.TimeoutExpired as error:
         raise TargetError(f"measuring the machine did not end within {LIMIT_S:.0f} s and was stopped") from error
+    return read_ceilings(done.stdout, threads, status=done.returncode, messages=done.stderr)
+
+
+def ceilings_command(*, threads: int, memory_bytes: int, rounds: int = ROUNDS) -> list[str]:
+    """The words after ``python`` that measure the machine they run on, whatever its environment says of threads.
+
+    Args:
+        threads: Threads to measure with.
+        memory_bytes: Memory that the process may use.
+        rounds: How often each rate is measured.
+
+    Returns:
+        Words of the command line; :func:`read_ceilings` reads what they print.
+    """
+    script = (
+        f"import os, sys; os.environ.update(dict.fromkeys({_THREAD_VARIABLES!r}, {str(threads)!r})); "
+        "from edgeml_devices.ceilings_child import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return ["-c", script, str(threads), str(rounds), str(memory_bytes)]
+
+
+def read_ceilings(output: str, threads: int, *, status: int, messages: str) -> tuple[Ceiling, ...]:
+    """What the measuring process printed.
+
+    Args:
+        output: Its standard output.
+        threads: The threads it used.
+        status: Its exit status.
+        messages: Its standard error.
+
+    Returns:
+        The ceilings.
+
+    Raises:
+        TargetError: There is no answer.
+    """
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(output)
     except ValueError as error:
-        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        last = messages.strip().splitlines()[-1:] or ["it said nothing"]
         raise TargetError(
-            f"the process that measures the machine ended with status {done.returncode} and no answer: {last[0]}"
+            f"the process that measures the machine ended with status {status} and no answer: {last[0]}"
         ) from error
     return tuple(
         Ceiling(name=item["name"], how=item["how"], threads=threads, rates=tuple(item["rates"])) for item in answer
     )
+
+
+def joined(first: Sequence[Ceiling], second: Sequence[Ceiling]) -> tuple[Ceiling, ...]:
+    """Two measurements of one machine with as many threads, as one.
+
+    Args:
+        first: The earlier one.
+        second: The later one.
+
+    Returns:
+        What both have, with the rounds of both.
+    """
+    later = {one.name: one for one in second}
+    return tuple(replace(one, rates=one.rates + later[one.name].rates) for one in first if one.name in later)

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-def _open(path: str, variant: str, threads: int | None) -> Subject:
+def _open(path: str, variant: str, threads: int | None, backend: str | None) -> Subject:
     if bare_format(path) is None:
-        return bundle_subject(path, variant, threads)
+        return bundle_subject(path, variant, threads, backend)
     with open(path, "rb") as file:
-        return bare_subject(path, describe_bare(path, file.read()), threads)
+        return bare_subject(path, describe_bare(path, file.read(), backend), threads, backend)
 
 
 def measure_pairs(request: Mapping[str, Any]) -> dict[str, Any]:
     """Measure several variants of both files in one loop.
 
     Args:
-        request: ``paths`` (two), ``variants`` (ids), ``threads``, ``seconds`` (for each of them), ``seed``.
+        request: ``paths`` (two), ``variants`` (ids), ``threads``, ``backend``, ``seconds`` (of each), ``seed``.
 
     Returns:
         ``pairs``: variant → the samples of the first and of the second file.
@@ -45,7 +45,7 @@ def measure_pairs(request: Mapping[str, Any]) -> dict[str, Any]:
     keys = [(variant, which) for variant in request["variants"] for which in (0, 1)]
     if request["seed"] % 2:  # which one finds its memory first is as random as the rest
         keys.reverse()
-    subjects = {key: _open(request["paths"][key[1]], key[0], request["threads"]) for key in keys}
+    subjects = {key: _open(request["paths"][key[1]], key[0], request["threads"], request["backend"]) for key in keys}
     try:
         runs = {json.dumps(key): subject.run for key, subject in subjects.items()}
         measured = measure_interleaved(runs, seconds=request["seconds"], seed=request["seed"])

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from edgeml_devices.host import HOST
 from edgeml_devices.profile_parse import parse_profile
-from edgeml_runtime.errors import ProjectError
-from edgeml_runtime.fields import near
+from edgeml_runtime.errors import Fault, ProjectError
+from edgeml_runtime.fields import describe, key_path, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.resources.abc import Traversable
 
     from edgeml_devices.profile import DeviceProfile
+    from edgeml_runtime.contract import Budget
 
 __all__ = [
     "CONTRACT_FILE",
     "PROJECT_FOLDER",
+    "budget_faults",
     "find_project",
     "known_profiles",
     "load_profile",
@@ -73,6 +75,12 @@ def known_profiles(project: Path | None = None) -> tuple[str, ...]:
     return (HOST, *sorted(_files(project)))
 
 
+def _known_anyhow(project: Path | None) -> list[str]:
+    """Names of all profiles, whatever is wrong with those of the project; ``host`` first."""
+    own = () if project is None else (path.stem for path in (project / PROJECT_FOLDER).glob(f"*{_SUFFIX}"))
+    return [HOST, *sorted({*_shipped(), *own} - {HOST})]
+
+
 def mark_unknown(names: Iterable[str], project: Path | None = None) -> list[str]:
     """Names of profiles as a message lists them: one that is known nowhere is said to be, with the nearest that is.
 
@@ -83,9 +91,33 @@ def mark_unknown(names: Iterable[str], project: Path | None = None) -> list[str]
     Returns:
         The names, each with its remark.
     """
-    own = () if project is None else (path.stem for path in (project / PROJECT_FOLDER).glob(f"*{_SUFFIX}"))
-    known = sorted({HOST, *_shipped(), *own})
+    known = _known_anyhow(project)
     return [name if name in known else f"{name}, which is no device profile here{near(name, known)}" for name in names]
+
+
+def budget_faults(budgets: Iterable[Budget], project: Path) -> tuple[Fault, ...]:
+    """What is wrong with the devices that a project's budgets are for: nobody would ever check one of a misspelt name.
+
+    A bundle may have budgets for devices that are known elsewhere only; whoever makes it knows them.
+
+    Args:
+        budgets: Of the project's contract.
+        project: Its folder, whose ``devices/*.toml`` are known as well.
+
+    Returns:
+        A fault for each name that is no device profile.
+    """
+    known = _known_anyhow(project)
+    return tuple(
+        Fault(
+            path=key_path("budgets", name),
+            expected=f"one of {', '.join(known)}, or a profile of the project's own, {PROJECT_FOLDER}/{name}.toml",
+            found=f"{describe(name)}{near(name, known)}",
+            question="Which device is the budget for?",
+        )
+        for name in dict.fromkeys(budget.profile for budget in budgets)
+        if name not in known
+    )
 
 
 def find_project(model: Path) -> Path:

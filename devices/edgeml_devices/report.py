@@ -12,16 +12,20 @@ from edgeml_runtime.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
+    from edgeml_devices.batches import Batch
     from edgeml_devices.conditions import Conditions
     from edgeml_devices.intervals import Figure
     from edgeml_devices.profile import DeviceProfile
+    from edgeml_devices.profiling import ProfiledBench
     from edgeml_runtime.contract import Provenance
     from edgeml_runtime.machine import Machine
     from edgeml_runtime.measure.loop import LatencySummary, Samples
     from edgeml_runtime.measure.report import Start
+    from edgeml_runtime.tuned_store import Choice
 
-__all__ = ["BenchReport", "BudgetResult", "CurvePoint", "VariantReport", "Verdict"]
+__all__ = ["BenchReport", "BudgetResult", "CurvePoint", "PartialLatency", "VariantReport", "Verdict"]
 
 
 class Verdict(Enum):
@@ -44,6 +48,7 @@ class BudgetResult:
         value: The figure, or None where there is none.
         verdict: What the evidence says.
         reason: Why, where the figures alone do not say it; empty otherwise.
+        way: The further way in which the variant was run for this budget, or None for the one of all variants.
     """
 
     name: BudgetName
@@ -52,6 +57,7 @@ class BudgetResult:
     value: float | None
     verdict: Verdict
     reason: str = ""
+    way: Choice | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -62,6 +68,7 @@ class BudgetResult:
             "value": self.value,
             "verdict": self.verdict.value,
             "reason": self.reason,
+            "way": None if self.way is None else str(self.way),
         }
 
 
@@ -98,6 +105,25 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialLatency:
+    """Percentiles of the latency in milliseconds, as far as a program tells that keeps the single calls to itself.
+
+    Attributes:
+        min: The fastest call.
+        p50: Median over the processes of their medians, or None.
+        p95: The same of their 95th percentiles, or None.
+        p99: The same of their 99th percentiles, or None.
+        n: Calls that were measured.
+    """
+
+    min: float
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantReport:
     """The figures of one variant on the device.
 
@@ -107,10 +133,12 @@ class VariantReport:
         backend: Backend it ran on, or None where it was not measured.
         backend_version: Release of that backend, or None.
         threads: Threads the backend was given, or None.
+        runner: The native program that ran the bare model in place of the runtime, or None.
         latency: Percentiles of the latency, or None where it was not measured.
         steady: Whether the times had settled when measuring began.
         starts: The starts in fresh processes.
         figures: What budgets are judged by; empty where it was not measured.
+        unmeasured: Why single figures are missing, though the variant ran.
         processes: In how many processes its latency was measured.
         fits: False where it was proved not to run within the device's memory, and runs with more.
         curve: How its latency went over time; empty unless the bench was a sustained one.
@@ -122,10 +150,12 @@ class VariantReport:
     backend: str | None = None
     backend_version: str | None = None
     threads: int | None = None
-    latency: LatencySummary | None = None
+    runner: str | None = None
+    latency: LatencySummary | PartialLatency | None = None
     steady: bool = False
     starts: tuple[Start, ...] = ()
     figures: Mapping[BudgetName, Figure] = field(default_factory=dict)
+    unmeasured: Mapping[BudgetName, str] = field(default_factory=dict)
     processes: int = 0
     fits: bool = True
     curve: tuple[CurvePoint, ...] = ()
@@ -140,6 +170,7 @@ class VariantReport:
             "backend": self.backend,
             "backend_version": self.backend_version,
             "threads": self.threads,
+            "runner": self.runner,
             "calls": None if latency is None else latency.n,
             "steady": self.steady,
             "latency_ms": {
@@ -149,6 +180,7 @@ class VariantReport:
             "cold_start_ms": self._value(BudgetName.COLD_START_MS),
             "peak_rss_mb": self._value(BudgetName.PEAK_RSS_MB),
             "intervals": {name.value: _interval(figure) for name, figure in self.figures.items()},
+            "unmeasured": {name.value: reason for name, reason in self.unmeasured.items()},
             "starts": [start.to_dict() for start in self.starts],
             "processes": self.processes,
             "fits": self.fits,
@@ -182,14 +214,26 @@ class BenchReport:
         auto_variant: The variant that budgets without one are judged on, or None where none can run.
         variants: In the order of the bundle.
         budgets: The contract's budgets for the device, in its order.
+        name: The model's name; for a bare model the file's.
+        version: The model's version; a bare model has none.
+        size_bytes: Size of the benched file.
+        measured_at: When it began, in UTC.
+        python: Release of the Python that measured, or None where that is not known.
+        further: Variants once more, in the other ways that budgets name: on another backend, with other threads.
         notes: What a reader should know besides, one sentence each.
         conditions: The machine during each batch of the measurement; empty where nothing was measured.
         memory_limit_bytes: The memory the measuring processes could use, where the device's was applied, or None.
         lost: Why the target stopped answering before the end, or None; the figures are those measured until then.
         samples: Every measured call, by variant id; not part of the JSON.
+        profiled: The variants by their operators, where that was asked for, or None.
+        batches: What was measured, process by process, for a bench that goes on from here; not part of the JSON.
     """
 
     model: str
+    name: str
+    version: str | None
+    size_bytes: int
+    measured_at: datetime
     profile: DeviceProfile
     machine: Machine
     provenance: Provenance | None
@@ -202,6 +246,10 @@ class BenchReport:
     conditions: tuple[Conditions, ...] = ()
     memory_limit_bytes: int | None = None
     lost: str | None = None
+    profiled: ProfiledBench | None = None
+    batches: tuple[Batch, ...] = ()
+    further: Mapping[Choice, VariantReport] = field(default_factory=dict)
+    python: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -226,15 +274,20 @@ class BenchReport:
         """The same as JSON values, without the single samples."""
         return {
             "model": self.model,
+            "subject": {"name": self.name, "version": self.version, "size_bytes": self.size_bytes},
+            "measured_at": self.measured_at.isoformat(timespec="seconds"),
+            "python": self.python,
             "device": self.profile.name,
             "provenance": "not_measured" if self.provenance is None else self.provenance.value,
             "mismatch": list(self.mismatch),
             "machine": self.machine.to_dict(),
             "auto_variant": self.auto_variant,
             "variants": [variant.to_dict() for variant in self.variants],
+            "further": [{"way": str(way), **variant.to_dict()} for way, variant in self.further.items()],
             "budgets": [result.to_dict() for result in self.budgets],
             "notes": list(self.notes),
             "conditions": [one.to_dict() for one in self.conditions],
             "memory_limit_bytes": self.memory_limit_bytes,
             "lost": self.lost,
+            **({"operators": None, "roofline": None} if self.profiled is None else self.profiled.to_dict()),
         }

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeml_devices.conditions import Watch
 from edgeml_devices.memory import limit_memory
@@ -21,13 +22,64 @@ from edgeml_runtime.measure.report import Measurement
 from edgeml_runtime.progress import ProgressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeml_devices.memory import MemoryLimit
     from edgeml_runtime.measure.cli import MeasureRequest
     from edgeml_runtime.progress import Progress
 
-__all__ = ["LocalTarget", "Target", "limited_arguments", "measure_arguments", "progress_event", "read_answer"]
+__all__ = [
+    "MODEL",
+    "Ended",
+    "LocalTarget",
+    "RunsPython",
+    "Target",
+    "limited_arguments",
+    "measure_arguments",
+    "progress_event",
+    "read_answer",
+]
+
+
+MODEL = "{model}"
+"""Where a model is on the machine that runs a Python, among the words for :meth:`RunsPython.run_python`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        status: Its exit status; below 0 for the signal that ended it.
+        output: What it wrote to standard output.
+        messages: What it wrote to standard error, progress apart.
+    """
+
+    status: int
+    output: str
+    messages: str
+
+
+@runtime_checkable
+class RunsPython(Protocol):
+    """A machine with a Python that edgeml can give work to, besides measuring."""
+
+    def run_python(self, words: Sequence[str], *, model: str | None, limit_s: float, progress: Progress) -> Ended:
+        """Run a fresh process of the Python there.
+
+        Args:
+            words: What comes after ``python``; :data:`MODEL` stands for the model's place there, as part of JSON.
+            model: A model on this machine that the words name, or None.
+            limit_s: Seconds after which it is killed.
+            progress: Told what the process tells.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            TargetError: The machine cannot be reached, or the process did not end in time.
+        """
+        ...
 
 
 class Target(Protocol):
@@ -86,6 +138,8 @@ def measure_arguments(request: MeasureRequest) -> list[str]:
         words += ["--variant", variant]
     if request.threads is not None:
         words += ["--threads", str(request.threads)]
+    if request.backend is not None:
+        words += ["--backend", request.backend]
     return [*words, "--seconds", str(request.seconds), "--starts", str(request.starts)]
 
 
@@ -189,36 +243,64 @@ class LocalTarget:
             InputError: The file cannot be measured at all.
             TargetError: The measuring process crashed or hung.
         """
-        answer: list[str] = []
-        messages: list[str] = []
-        expired = threading.Event()
-        with (
-            _command(request, limit) as command,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            ) as process,
-        ):
-            assert process.stdout is not None
-            assert process.stderr is not None
-            watch = threading.Timer(self.limit_s or request.longest_s(variants), _expire, (process, expired))
-            listener = threading.Thread(target=_keep, args=(process.stdout, answer), daemon=True)
-            watch.start()
-            listener.start()
-            try:
-                _forward(process.stderr, progress, messages)
-                process.wait()
-            finally:
-                watch.cancel()
-                _end(process)
-                listener.join()
-        if expired.is_set():
+        with _command(request, limit) as command:
+            ended = _run(command, self.limit_s or request.longest_s(variants), progress)
+        if ended is None:
             raise TargetError(f"{request.path}: the measuring process did not end in time and was killed")
-        return read_answer(request.path, process.returncode, "".join(answer), "\n".join(messages))
+        return read_answer(request.path, ended.status, ended.output, ended.messages)
+
+    def run_python(self, words: Sequence[str], *, model: str | None, limit_s: float, progress: Progress) -> Ended:
+        """Run a fresh process of this interpreter.
+
+        Args:
+            words: What comes after ``python``; :data:`MODEL` stands for the model's place.
+            model: The model that the words name, or None.
+            limit_s: Seconds after which it is killed.
+            progress: Told what the process tells.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            TargetError: It did not end in time.
+        """
+        command = [sys.executable, "-P", *(word.replace(MODEL, json.dumps(model)[1:-1]) for word in words)]
+        ended = _run(command, limit_s, progress)
+        if ended is None:
+            raise TargetError(f"{model or 'this machine'}: a process did not end within {limit_s:g} s and was killed")
+        return ended
+
+
+def _run(command: Sequence[str], limit_s: float, progress: Progress) -> Ended | None:
+    """Run a command until it ends; None where it did not in time and was killed."""
+    answer: list[str] = []
+    messages: list[str] = []
+    expired = threading.Event()
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        watch = threading.Timer(limit_s, _expire, (process, expired))
+        listener = threading.Thread(target=_keep, args=(process.stdout, answer), daemon=True)
+        watch.start()
+        listener.start()
+        try:
+            _forward(process.stderr, progress, messages)
+            process.wait()
+        finally:
+            watch.cancel()
+            _end(process)
+            listener.join()
+    if expired.is_set():
+        return None
+    return Ended(status=process.returncode, output="".join(answer), messages="\n".join(messages))
 
 
 def _expire(process: subprocess.Popen[str], expired: threading.Event) -> None:

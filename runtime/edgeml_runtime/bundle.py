@@ -135,6 +135,17 @@ class Bundle:
             )
         return data
 
+    def manifest_digest(self) -> str:
+        """SHA-256 of ``manifest.json``, which holds those of all other members: it tells any two bundles apart.
+
+        Returns:
+            Lower-case hex digits.
+
+        Raises:
+            BundleError: The file cannot be read, or the bundle was closed.
+        """
+        return sha256_hex(read_first_member(self._source, self.limits))
+
     def verify(self) -> None:
         """Read every member once and verify it.
 

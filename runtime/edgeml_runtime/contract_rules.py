@@ -6,7 +6,7 @@ import keyword
 import re
 from typing import TYPE_CHECKING
 
-from edgeml_runtime.backends.table import BACKENDS, FORMAT_BACKENDS
+from edgeml_runtime.backends.table import BACKEND_FORMATS, BACKENDS
 from edgeml_runtime.contract import BudgetName, MetricName, TargetKind
 from edgeml_runtime.fields import describe, key_path, near
 from edgeml_runtime.tensors import DType, OutputRole
@@ -243,8 +243,8 @@ def _check_condition(budget: Budget, contract: Contract, faults: FaultCollector)
         found = f"{describe(budget.backend)}{near(budget.backend, BACKENDS)}"
         faults.add(f"{path}.backend", f"one of {', '.join(BACKENDS)}", found)
     elif budget.backend is not None and budget.variant is not None:
-        formats = [form.value for form, backend in FORMAT_BACKENDS.items() if backend == budget.backend]
-        if formats and budget.variant.partition("-")[0] not in formats:
+        formats = [form.value for form in BACKEND_FORMATS[budget.backend]]
+        if budget.variant.partition("-")[0] not in formats:
             found = f"{budget.backend!r}, which runs {', '.join(formats)}"
             faults.add(f"{path}.backend", f"a backend that runs {budget.variant}", found)
     if budget.name is BudgetName.BUNDLE_MB and condition(budget) != ("", "", "", 0):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.errors import BackendFailedError, BundleIntegrityError, InputError
-from edgeml_runtime.open_session import AUTO, open_backend, select_variant
+from edgeml_runtime.open_session import AUTO, TUNED, open_backend, select_variant
 from edgeml_runtime.result import Result, ResultLayout
 from edgeml_runtime.validate import batch_feeds, compile_feeds
 
@@ -77,17 +77,28 @@ class Model:
         *,
         variant: str = AUTO,
         threads: int | None = None,
+        backend: str | None = None,
         limits: Limits | None = None,
+        tune_seconds: float = 2.0,
+        tuned_path: str | os.PathLike[str] | None = None,
     ) -> Model:
         """Load a bundle.
 
         Args:
             path: A ``.edgeml`` file.
             variant: A variant id such as ``"onnx-int8"``, or ``"auto"`` for the first variant, in the manifest's order,
-                whose backend is installed and new enough and whose CPU features are there.
+                whose backend is installed and new enough and whose CPU features are there. ``"tuned"`` for the fastest
+                variant, backend and number of threads on this machine: as remembered beside the bundle, else measured
+                now in a process of its own, and remembered. Where that fails, which is logged, it is ``"auto"``.
             threads: Threads for one prediction; None for 1, which is the fastest for small models and leaves the other
-                cores to the application.
+                cores to the application. With ``"tuned"``, None leaves the number to be found.
+            backend: What is to run it, such as ``"openvino"``; None for the backend that the manifest names and the
+                bundle's metrics were obtained with. Another one is used only after the bundle's golden vectors have
+                passed on it, which adds one prediction per golden case to the loading.
             limits: What to refuse as too large; the defaults of :class:`edgeml_runtime.bundle.Limits` when left out.
+            tune_seconds: How long ``"tuned"`` may measure, in all, where nothing is remembered.
+            tuned_path: File in which ``"tuned"`` remembers, or an existing folder for such files; None for
+                ``PATH.tuned.json`` beside the bundle.
 
         Returns:
             The model; the caller closes it.
@@ -96,12 +107,19 @@ class Model:
             InputError: The bundle has no such variant, or ``threads`` is not a positive integer.
             BundleError: The bundle must not be used: missing, truncated, altered, too large or of a newer format.
             BackendMissingError: No installed backend runs it; the message names the package to install.
-            BackendUnsuitableError: The backend is too old, or the CPU lacks a feature.
+            BackendUnsuitableError: The backend is too old or made for other formats, or the CPU lacks a feature; or the
+                golden vectors do not pass on the backend asked for.
             BackendFailedError: The backend cannot load the model file.
         """
+        if variant == TUNED:
+            from edgeml_runtime.tuned import load_tuned
+            from edgeml_runtime.tuned_store import Asked
+
+            asked = Asked(threads=threads, backend=backend)
+            return load_tuned(path, asked=asked, limits=limits, seconds=tune_seconds, stored=tuned_path)
         with Bundle.open(path, limits=limits) as bundle:
-            chosen = select_variant(bundle, variant)
-            return cls(bundle, chosen, open_backend(bundle, chosen, threads), threads)
+            chosen = select_variant(bundle, variant, backend=backend)
+            return cls(bundle, chosen, open_backend(bundle, chosen, threads, backend=backend), threads)
 
     def predict(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Result:
         """Predict one item.

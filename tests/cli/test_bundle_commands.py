@@ -124,6 +124,15 @@ def test_predict_refuses_what_does_not_fit(edgeml, bundle, tmp_path, name, conte
     assert says in outcome.stderr
 
 
+def test_predict_on_a_backend(edgeml, bundle, tmp_path):
+    (tmp_path / "x.png").write_bytes(SOURCES["x.png"])
+    report = edgeml("predict", bundle, tmp_path / "x.png", "--backend", "litert", "--json").json()
+    assert (report["label"], report["variant"], report["backend"]) == ("lower", "tflite-fp32", "litert")
+    outcome = edgeml("predict", bundle, tmp_path / "x.png", "--backend", "openvino")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "onnx-fp32: was scored with onnxruntime, and the bundle has no golden vectors" in outcome.stderr
+
+
 def test_predict_names_the_variants_it_knows(edgeml, bundle, tmp_path):
     (tmp_path / "x.png").write_bytes(SOURCES["x.png"])
     outcome = edgeml("predict", bundle, tmp_path / "x.png", "--variant", "onnx-int4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 
 import click
@@ -105,3 +106,15 @@ def test_descriptors_lead_where_they_led_before(edgeml, failing, capfd):
     assert captured.out in {"to stdout\nprinted\n", "printed\nto stdout\n"}
     assert captured.err == "to stderr\n"
     assert sys.stdout is not sys.stderr
+
+
+@pytest.mark.parametrize("words", [["devices", "list"], ["devices", "list", "--json"], ["bench", "missing", "--json"]])
+def test_an_output_on_a_full_disk_is_no_verdict(words):
+    code = "import sys; from edgeml_cli.main import main; sys.exit(main(sys.argv[1:]))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert ("No space left on device; free some disk space" in done.stderr) == (words[0] == "devices")

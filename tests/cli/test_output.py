@@ -160,10 +160,12 @@ BENCH = {
             "reason": "no backend [litert] here",
         },
     ],
+    "further": [],
     "budgets": [
         {
             "name": "latency_ms_p95",
             "variant": "onnx-int8",
+            "way": "onnx-int8/onnxruntime/2",
             "limit": 5.0,
             "value": 0.0312,
             "verdict": "pass",
@@ -172,6 +174,7 @@ BENCH = {
         {
             "name": "instructions",
             "variant": None,
+            "way": None,
             "limit": 1e6,
             "value": None,
             "verdict": "not_measured",
@@ -271,6 +274,7 @@ def drawn(render, report):
                 "123",
                 "68",
                 "pass",
+                "onnx-int8/onnxruntime/2",
                 "not_measured",
                 "–",
                 "measured in 3 processes, other work 4% of the cores, clock 1,500 – 1,500 MHz",

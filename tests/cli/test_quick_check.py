@@ -23,7 +23,12 @@ sys.exit(code)
 @pytest.mark.parametrize("command", ["train", "export"])
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("[model]\nname = 'x'\n", "model.version"), ("[model", "TOML"), (WHOLE.replace("epochs =", "epoch ="), "epochs")],
+    [
+        ("[model]\nname = 'x'\n", "model.version"),
+        ("[model", "TOML"),
+        (WHOLE.replace("epochs =", "epoch ="), "epochs"),
+        (WHOLE.replace("[budgets.host]", "[budgets.rasberry-pi-5]"), "did you mean 'raspberry-pi-5'?"),
+    ],
 )
 def test_faults_come_without_pytorch(tmp_path, command, text, says):
     (tmp_path / "edgeml.toml").write_text(text)

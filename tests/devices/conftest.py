@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -248,3 +253,38 @@ def model_file(tmp_path):
         return path
 
     return write
+
+
+def _make_python(folder, packages):
+    """A Python with these packages only."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for package in packages:
+        installed = Path(package.__file__).parent
+        for entry in installed.parent.glob(f"{installed.name}*"):
+            (site / entry.name).symlink_to(entry)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def make_python():
+    """Makes a Python with some packages only."""
+    return _make_python
+
+
+@pytest.fixture(scope="session")
+def device_python(tmp_path_factory):
+    """A Python with numpy and ONNX Runtime, and nothing of edgeml."""
+    return _make_python(tmp_path_factory.mktemp("python") / "device", [np, onnxruntime])
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory):
+    """A Python without any package."""
+    return _make_python(tmp_path_factory.mktemp("python") / "bare", [])
+
+
+@pytest.fixture(scope="session")
+def numpy_python(tmp_path_factory):
+    """A Python with numpy and no backend."""
+    return _make_python(tmp_path_factory.mktemp("python") / "numpy", [np])

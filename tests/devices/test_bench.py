@@ -350,8 +350,10 @@ def test_an_interrupt_ends_the_measuring_process(fake_python):
 
 
 def test_the_command_line_says_everything():
-    request = MeasureRequest(path="a b.edgeml", variants=("x", "y"), threads=2, seconds=1.5, starts=3)
+    request = MeasureRequest(
+        path="a b.edgeml", variants=("x", "y"), threads=2, backend="openvino", seconds=1.5, starts=3
+    )
     assert measure_arguments(request) == [
         *("-P", "-m", "edgeml_runtime.measure", "model", "a b.edgeml", "--variant", "x", "--variant", "y"),
-        *("--threads", "2", "--seconds", "1.5", "--starts", "3"),
+        *("--threads", "2", "--backend", "openvino", "--seconds", "1.5", "--starts", "3"),
     ]

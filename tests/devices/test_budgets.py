@@ -130,7 +130,7 @@ def test_too_few_calls_say_how_many_are_needed():
 
 
 OTHERWISE_MEASURED = [
-    ({"backend": "litert"}, "for backend litert; measured with onnxruntime"),
+    ({"backend": "litert"}, "for backend litert; measured with onnxruntime: bench with --backend litert"),
     ({"backend_version": "1.31"}, "for onnxruntime 1.31; measured with 1.32.0"),
     ({"backend_version": "1.3"}, "for onnxruntime 1.3; measured with 1.32.0"),
     ({"threads": 4}, "for 4 thread(s); measured with 1: bench with --threads 4"),
@@ -149,6 +149,18 @@ def test_a_budget_for_another_way_of_measuring_is_not_measured(change, reason):
 @pytest.mark.parametrize("version", ["1.32.0", "1.32", "1"])
 def test_a_backend_version_covers_its_patch_releases(version):
     assert judge(limit(P95, 100.0, backend="onnxruntime", backend_version=version)).verdict is PASS
+
+
+def test_a_budget_without_a_backend_is_for_the_variant_s_own():
+    elsewhere = evidence(
+        variant(backend="openvino", backend_version="2026.4.1"), own_backends={"onnx-int8": "onnxruntime"}
+    )
+    result = judge(limit(P95, 100.0), elsewhere)
+    assert (result.verdict, result.value) == (NOT_MEASURED, None)
+    assert result.reason.endswith("for backend onnxruntime; measured with openvino: bench without --backend")
+    assert judge(limit(P95, 100.0, backend="onnxruntime"), elsewhere).verdict is NOT_MEASURED
+    assert judge(limit(P95, 100.0, backend="openvino", backend_version="2026.4"), elsewhere).verdict is PASS
+    assert judge(limit(P95, 1.0, backend="openvino"), elsewhere).verdict is FAIL
 
 
 def test_a_budget_without_threads_is_for_the_number_of_the_profile():

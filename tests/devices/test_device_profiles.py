@@ -13,9 +13,10 @@ import pytest
 
 from edgeml_devices.host import HOST, host_profile, match, probe_host
 from edgeml_devices.profile import Statistic
-from edgeml_devices.profile_files import find_project, known_profiles, load_profile, mark_unknown
+from edgeml_devices.profile_files import budget_faults, find_project, known_profiles, load_profile, mark_unknown
 from edgeml_devices.profile_parse import parse_profile
 from edgeml_devices.profile_write import profile_toml
+from edgeml_runtime.contract import Budget, BudgetName
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.machine import Machine, probe_machine
 
@@ -156,6 +157,19 @@ def test_names_that_are_known_nowhere_are_marked(project):
         "gateway, which is no device profile here",
         "rasberry-pi-5, which is no device profile here (did you mean 'raspberry-pi-5'?)",
     ]
+
+
+def test_budgets_for_devices_that_are_known_nowhere_are_faults(project):
+    budgets = [
+        Budget(profile=name, name=BudgetName.BUNDLE_MB, limit=1.0)
+        for name in ("host", "gateway", "raspberry-pi-5", "rasberry-pi-5", "rasberry-pi-5", "my.board")
+    ]
+    found = budget_faults(budgets, project(own_profile()))
+    assert [fault.path for fault in found] == ["budgets.rasberry-pi-5", 'budgets."my.board"']
+    assert found[0].found == "'rasberry-pi-5' (did you mean 'raspberry-pi-5'?)"
+    assert found[0].question == "Which device is the budget for?"
+    for known in ("host", "gateway", "raspberry-pi-zero-2w", "devices/rasberry-pi-5.toml"):
+        assert known in found[0].expected
 
 
 @pytest.mark.parametrize("name", ["raspberry-pi-5", "host"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeml_runtime
+from edgeml_devices import profilers
 from edgeml_devices.remote import SshAddress, SshLimits, agent, channel, estate, parse_target
 from edgeml_devices.remote.parcel import agent_source, module_archive
 from edgeml_devices.remote.session import OLDEST_PYTHON
@@ -48,7 +49,7 @@ def test_an_address_is_written_as_it_is_read(address):
 
 WRONG = [
     ("", "unknown target ''"),
-    ("raspberry", "unknown target 'raspberry': expected local or ssh://"),
+    ("raspberry", "unknown target 'raspberry': expected local, ssh://"),
     ("http://pi5", "unknown target"),
     ("ssh://", "unknown target"),
     ("ssh://pi@:22", "unknown target"),
@@ -115,11 +116,15 @@ def _sent():
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+CARING = ("conditions.py", "memory.py")
+
+
 def test_the_whole_runtime_is_sent():
     root = Path(edgeml_runtime.__file__).parent
     here = {f"edgeml_runtime/{path.relative_to(root).as_posix()}" for path in root.rglob("*.py")}
-    devices = {"edgeml_devices/__init__.py", "edgeml_devices/conditions.py", "edgeml_devices/memory.py"}
-    assert set(_sent()) == here | devices
+    devices = {"__init__.py", *CARING, "ceilings_child.py", "ceilings_model.py"}
+    devices |= {f"profilers/{path.name}" for path in Path(profilers.__file__).parent.glob("*.py")}
+    assert set(_sent()) == here | {f"edgeml_devices/{name}" for name in devices}
 
 
 FIRST = {Path(module.__file__).name: Path(module.__file__).read_bytes() for module in (agent, channel, estate)}
@@ -130,16 +135,25 @@ def test_what_runs_on_the_device_is_written_for_its_python(name, source):
     ast.parse(source, filename=name, feature_version=OLDEST_PYTHON)
 
 
-@pytest.mark.parametrize(
-    "source", [*FIRST.values(), *(text for name, text in _sent().items() if name.startswith("edgeml_devices/"))]
-)
-def test_what_looks_after_the_device_needs_the_standard_library_only(source):
+def _imported(source):
+    """The modules that are not Python's own."""
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module)
-    others = {name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names}
+    return {name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("source", [*FIRST.values(), *(_sent()[f"edgeml_devices/{name}"] for name in CARING)])
+def test_what_looks_after_the_device_needs_the_standard_library_only(source):
     sent = {"conditions", "memory", "remote.channel", "remote.estate"}
-    assert others <= {f"edgeml_devices.{name}" for name in sent}
+    assert _imported(source) <= {f"edgeml_devices.{name}" for name in sent}
+
+
+@pytest.mark.parametrize("source", [text for name, text in _sent().items() if name.startswith("edgeml_devices/")])
+def test_what_measures_on_the_device_needs_numpy_and_what_is_sent(source):
+    sent = {name.removesuffix(".py").replace("/", ".") for name in _sent()}
+    others = {name for name in _imported(source) if name.partition(".")[0] != "numpy"}
+    assert others - {name for name in others if f"{name}.__init__" in sent} <= sent

@@ -208,3 +208,27 @@ def pixels_golden():
         return golden_members(golden, {"ramp.png": file} if file is not None else {})
 
     return make
+
+
+@pytest.fixture
+def scored_bundle(bundle_of):
+    """Write a bundle of the kind ``scores`` with three golden cases; ``off`` moves what a case expects."""
+
+    def write(*ids, off=None, tolerance=1e-5, change=None):
+        ids = ids or ("onnx-fp32",)
+        cases = []
+        for number in range(3):
+            x = np.linspace(-1, number, 16, dtype=np.float32)
+            scores = np.exp(x) / np.exp(x).sum()
+            scores[0] += (off or {}).get(f"case-{number}", 0)
+            cases.append(
+                GoldenCase(
+                    name=f"case-{number}",
+                    inputs={"x": x},
+                    expected={variant: {"scores": scores.astype(np.float32)} for variant in ids},
+                )
+            )
+        golden = GoldenSet(cases=tuple(cases), tolerances={variant: {"scores": tolerance} for variant in ids})
+        return bundle_of("scores", *ids, golden=golden_members(golden, {}), change=change)
+
+    return write

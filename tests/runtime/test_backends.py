@@ -10,12 +10,12 @@ import types
 import numpy as np
 import pytest
 
-from edgeml_runtime.backends import BACKENDS, FORMAT_BACKENDS, installed_backend_version, load_backend
+from edgeml_runtime.backends import BACKEND_FORMATS, BACKENDS, FORMAT_BACKENDS, installed_backend_version, load_backend
 from edgeml_runtime.backends import onnxruntime as onnxruntime_backend
 from edgeml_runtime.errors import BackendError, BackendFailedError, BackendMissingError
 from edgeml_runtime.manifest import ModelFormat
 
-SUFFIX = {"onnxruntime": "onnx", "litert": "tflite"}
+SUFFIX = {"onnxruntime": "onnx", "openvino": "onnx", "litert": "tflite"}
 TWO = {"inputs": ["left", "right"], "outputs": ["total", "probabilities"]}
 
 
@@ -42,7 +42,8 @@ def softmax(x):
 
 def test_table():
     assert set(FORMAT_BACKENDS) == set(ModelFormat)
-    assert set(FORMAT_BACKENDS.values()) <= set(BACKENDS)
+    assert set(BACKEND_FORMATS) == set(BACKENDS)
+    assert all(form in BACKEND_FORMATS[backend] for form, backend in FORMAT_BACKENDS.items())
     for name in BACKENDS:
         assert load_backend(name).name == name
         version = installed_backend_version(name)
@@ -52,7 +53,7 @@ def test_table():
 
 
 def test_unknown_backend():
-    with pytest.raises(BackendMissingError, match="no backend 'tensorrt'; it has litert, onnxruntime"):
+    with pytest.raises(BackendMissingError, match="no backend 'tensorrt'; it has litert, onnxruntime, openvino;"):
         load_backend("tensorrt")
 
 
@@ -119,6 +120,7 @@ def test_a_truncated_file(name, model_bytes):
         load_backend(name).create(content[:-40], input_names=["x"], output_names=["y"], threads=None)
 
 
+@pytest.mark.parametrize("name", ["litert", "onnxruntime"])
 def test_a_failing_run_is_translated_and_the_next_one_works(opened, name):
     backend = opened(name, "lookup", ["row"], ["probabilities"])
     for _ in range(3):
@@ -237,8 +239,9 @@ def hide(monkeypatch, *modules):
 
 
 def test_not_installed(monkeypatch):
-    hide(monkeypatch, "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow")
+    hide(monkeypatch, "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorflow")
     assert installed_backend_version("onnxruntime") is None
+    assert installed_backend_version("openvino") is None
     assert installed_backend_version("litert") is None
 
 

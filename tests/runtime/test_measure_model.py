@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,34 @@ def test_every_variant_of_a_bundle_is_measured(bundle_of):
 def test_only_the_chosen_variants_are_measured(bundle_of):
     request = MeasureRequest(path=str(bundle_of("two")), variants=("tflite-fp32",), **QUICK)
     assert [variant.id for variant in measure_model(request).variants] == ["tflite-fp32"]
+
+
+def test_a_bundle_is_measured_on_another_backend_where_its_golden_vectors_pass(scored_bundle):
+    request = MeasureRequest(
+        path=str(scored_bundle("tflite-fp32", "onnx-fp32")), backend="openvino", seconds=0.1, starts=1
+    )
+    found = measure_model(request)
+    assert found.auto_variant == "onnx-fp32"
+    unfit, good = found.variants
+    assert "the backend openvino runs .onnx files, found .tflite" in unfit.failure
+    assert (good.failure, good.backend, len(good.starts)) == (None, "openvino", 1)
+    path = scored_bundle("onnx-fp32", off={"case-1": 0.5})
+    (wrong,) = measure_model(replace(request, path=str(path))).variants
+    assert (wrong.samples, wrong.starts) == (None, ())
+    assert "1 of 3 golden cases fail" in wrong.failure
+
+
+def test_a_bare_model_is_measured_on_another_backend(capsys):
+    assert main(["model", str(MODELS / "two.onnx"), "--backend", "openvino", "--seconds", "0.1", "--starts", "1"]) == 0
+    (variant,) = json.loads(capsys.readouterr().out)["variants"]
+    assert (variant["backend"], variant["failure"], len(variant["starts"])) == ("openvino", None, 1)
+    for name, message in (
+        ("two.tflite", "the backend openvino runs .onnx files, found .tflite"),
+        ("two.onnx", "litert"),
+    ):
+        backend = "litert" if name == "two.onnx" else "openvino"
+        assert main(["model", str(MODELS / name), "--backend", backend]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_variant_that_cannot_be_loaded_is_reported_and_the_other_measured(bundle_of):
@@ -195,14 +224,14 @@ def test_a_signature_travels_on_the_command_line():
         ),
         outputs=("x", "y:0"),
     )
-    assert _signature(start_arguments("m.onnx", "", None, signature)[3:]) == signature
+    assert _signature(start_arguments("m.onnx", "", None, signature)[4:]) == signature
 
 
 def test_a_start_imports_no_more_than_an_application_does(bundle_of):
     """What the measuring itself needs must not count as part of the start."""
     code = (
         "import sys, time; from edgeml_runtime.measure import start as measure_start; "
-        "_, call = measure_start._load_bundle(sys.argv[1], 'onnx-fp32', 1); call(); "
+        "_, call = measure_start._load_bundle(sys.argv[1], 'onnx-fp32', 1, None); call(); "
         "print(sorted(name for name in sys.modules if name.startswith('edgeml_runtime.measure')))"
     )
     command = [sys.executable, "-c", code, str(bundle_of("scores"))]

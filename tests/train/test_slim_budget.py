@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from importlib import resources
 
 import pytest
 
@@ -12,7 +13,7 @@ from edgeml_runtime.contract import Budget, BudgetName
 from edgeml_runtime.errors import ProjectError
 from edgeml_train import Project, SlimRequest, export_project, train_project
 from edgeml_train.slim import ChannelGroup, Channels
-from edgeml_train.slim.budget import judged_budgets, largest_meeting, shares
+from edgeml_train.slim.budget import judged_budgets, largest_meeting, limits_here, shares
 from edgeml_train.tracking import Tracking
 
 
@@ -58,6 +59,17 @@ def test_size_always_decides_and_speed_on_the_device_itself(project, mismatch, j
 def test_budgets_that_cannot_decide_are_refused(project, budgets, mismatch, message):
     with pytest.raises(ProjectError, match=message):
         judged_budgets(with_budgets(project, *budgets), "board", mismatch)
+
+
+def test_a_profile_can_be_named_by_its_file(project, tmp_path):
+    text = (resources.files("edgeml_devices") / "profiles" / "raspberry-pi-5.toml").read_text(encoding="utf-8")
+    file = tmp_path / "board.toml"
+    file.write_text(text.replace('name = "raspberry-pi-5"', 'name = "board"'), encoding="utf-8")
+    contract = with_budgets(project, budget("bundle_mb"), budget("latency_ms_p95"))
+    limits = limits_here(contract, str(file), tmp_path)
+
+    assert [item.name.value for item in limits.judged] == ["bundle_mb"]
+    assert "this machine is not a board" in limits.not_judged["latency_ms_p95"]
 
 
 @pytest.mark.parametrize("limit", range(9))

@@ -17,8 +17,11 @@ from edgeml_train.settings import TrainSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeml_runtime.contract import Contract
+
 __all__ = ["Unwritten", "read_project_file", "unwritten_methods"]
 
+_HOST = "host"
 _METHODS = ("splits", "features", "network")
 
 
@@ -60,12 +63,21 @@ def read_project_file(folder: Path) -> ContractFile:
         check_fast(file.fast, source=str(toml))
     except ContractError as error:
         faults = error.faults
+    faults += () if file is None else _device_faults(file.contract, folder)
     unwritten = unwritten_methods(folder / "task.py")
     if unwritten:
         raise ProjectError(_incomplete(folder, faults, unwritten))
     if faults or file is None:
         raise ContractError(str(toml), faults)
     return file
+
+
+def _device_faults(contract: Contract, folder: Path) -> tuple[Fault, ...]:
+    if all(budget.profile == _HOST for budget in contract.budgets):
+        return ()
+    from edgeml_devices.profile_files import budget_faults  # loads numpy, which most projects need not wait for here
+
+    return budget_faults(contract.budgets, folder)
 
 
 def unwritten_methods(task: Path) -> tuple[Unwritten, ...]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgeml_cli.session import Session, common_options
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["command"]
 
@@ -25,6 +21,7 @@ __all__ = ["command"]
     help="Device to judge for: a profile's name or file.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the backend; the profile's number by default.")
+@click.option("--backend", metavar="NAME", help="What runs it, such as openvino; the manifest's own by default.")
 @click.option(
     "--variant", "variants", multiple=True, metavar="ID", help="Only this variant. May be given several times."
 )
@@ -56,17 +53,56 @@ __all__ = ["command"]
     help="Compare the speed with this model, in turns.",
 )
 @click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Compare with an earlier result: the JSON of a bench of this model.",
+)
+@click.option(
     "--on",
     "targets",
     metavar="TARGET",
     multiple=True,
-    help="Where: local or ssh://[user@]host[:port][/path/of/python]. May be given several times.",
+    help="Where: local, ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]. May be given "
+    "several times.",
+)
+@click.option(
+    "--runner",
+    "runners",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Without Python on the adb device: its build of benchmark_model or onnxruntime_perf_test.",
 )
 @click.option(
     "--ssh-config",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="ssh configuration in place of your own.",
+)
+@click.option("--profile", is_flag=True, help="Tell the time of every operator, and how near it is to the roof.")
+@click.option("--recommend", is_flag=True, help="Name the variant, backend and threads to use on the device.")
+@click.option("--store", is_flag=True, help="Remember the recommendation in MODEL.tuned.json, for Model.load.")
+@click.option(
+    "--store-in",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Remember it in this file, or in MODEL.tuned.json in this folder.",
+)
+@click.option(
+    "--report",
+    "reports",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write a report: .json, .xml (JUnit), .md or .html. May be given several times.",
+)
+@click.option(
+    "--history",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Draw earlier .json reports on the .html one: a file or a folder. May be given several times.",
 )
 @common_options
 @click.pass_obj
@@ -75,71 +111,81 @@ def command(
     model: Path,
     device: str,
     threads: int | None,
+    backend: str | None,
     variants: tuple[str, ...],
     seconds: float,
     time_limit: float,
     sustained: float | None,
     against: Path | None,
+    baseline: Path | None,
     targets: tuple[str, ...],
+    runners: tuple[Path, ...],
     ssh_config: Path | None,
+    profile: bool,
+    recommend: bool,
+    store: bool,
+    store_in: Path | None,
+    reports: tuple[Path, ...],
+    history: tuple[Path, ...],
 ) -> int:
     """Measure speed and memory against the budgets.
 
     MODEL is a bundle, or a bare .onnx or .tflite file; it is measured on this machine, or where --on says. Figures
     count as measured only when that machine matches the device profile; otherwise the verdict is not_measured and the
     exit code 4. Exits 1 when a budget is exceeded, the bundle does not fit into the device's memory, or it is slower
-    than OTHER by more than 5 %, 4 when that cannot be told, and 3 when a target cannot be reached or is lost.
+    than OTHER by more than 5 % or clearly worse than in FILE, 4 when that cannot be told, and 3 when a target cannot be
+    reached or is lost.
+
+    With --recommend every variant is tried on every backend and number of threads that the device has. Exits 1 when
+    none keeps quality and budgets, and 4 when noise leaves open which one is the right one.
     """
-    if targets:
-        from edgeml_cli.bench_on import bench_on
+    if runners and (recommend or not targets):
+        raise click.UsageError("--runner measures bare models over adb: name --on adb://serial, and no --recommend")
+    if runners and profile:
+        raise click.UsageError("--profile needs a Python on the device, and --runner measures without: leave one out")
+    if recommend:
+        from edgeml_cli.bench_recommend import bench_recommend, check_options, file_for
 
-        if against is not None:
-            raise click.UsageError("--against compares on this machine: leave --on out")
-        options = {
-            "device": device,
-            "variants": variants or None,
-            "threads": threads,
-            "seconds": seconds,
-            "time_limit_s": time_limit,
-            "sustained_minutes": sustained,
-        }
-        return bench_on(session, model, targets, ssh_config, options)
-    from edgeml_cli.output import emit
-    from edgeml_cli.quiet import working
-    from edgeml_cli.render import render_bench
+        if reports or history:
+            raise click.UsageError("--report and --history are about a bench: leave --recommend out")
+        if profile:
+            raise click.UsageError("--profile looks into the variants of a bench: leave --recommend out")
+        stored = store or store_in is not None
+        check_options(targets, variants, store=stored, against=against, baseline=baseline, sustained=sustained)
+        choice = {"device": device, "variants": variants or None, "threads": threads, "backend": backend}
+        timing = {"seconds": seconds, "time_limit_s": time_limit}
+        file = file_for(model, store_in) if stored else None
+        return bench_recommend(session, model, targets, ssh_config, file, choice | timing)
+    if store or store_in is not None:
+        raise click.UsageError("--store remembers a recommendation: add --recommend")
+    from edgeml_cli.bench_reports import ask_for_reports
 
-    with working(session) as progress:
-        from edgeml_devices.against import common_variants, compare_speed
-        from edgeml_devices.bench import bench
+    wanted = ask_for_reports(reports, history)
+    options = {
+        "device": device,
+        "variants": variants or None,
+        "threads": threads,
+        "backend": backend,
+        "seconds": seconds,
+        "time_limit_s": time_limit,
+        "sustained_minutes": sustained,
+    }
+    if not targets:
+        from edgeml_cli.bench_here import bench_here
 
-        if against is not None:
-            common_variants(str(model), str(against), variants or None)
-        result = bench(
-            model,
-            device=device,
-            variants=variants or None,
-            threads=threads,
-            seconds=seconds,
-            time_limit_s=time_limit,
-            sustained_minutes=sustained,
-            progress=progress,
-        )
-        comparison = None
-        if against is not None and result.provenance is not None:
-            comparison = compare_speed(
-                model,
-                against,
-                variants=variants or None,
-                threads=threads or result.profile.threads,
-                seconds=seconds,
-                time_limit_s=time_limit,
-                progress=progress,
-            )
-    report = result.to_dict() | {"against": None if comparison is None else comparison.to_dict()}
+        return bench_here(session, model, options, against=against, baseline=baseline, profile=profile, reports=wanted)
+    from edgeml_cli.bench_on import bench_on
 
-    def render(console: Console) -> None:
-        render_bench(console, report)
-
-    emit(session, report, render)
-    codes = {result.exit_code, 0 if comparison is None else comparison.exit_code}
-    return 1 if 1 in codes else max(codes)
+    if against is not None:
+        raise click.UsageError("--against compares on this machine: leave --on out")
+    return bench_on(
+        session,
+        model,
+        targets,
+        options,
+        ssh_config=ssh_config,
+        runners=runners,
+        profile=profile,
+        baseline=baseline,
+        reports=wanted,
+    )

@@ -23,9 +23,10 @@ __all__ = ["command"]
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--variant", metavar="ID", default="auto", show_default=True, help="Variant to run.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the backend.")
+@click.option("--backend", metavar="NAME", help="What runs it, such as openvino; the manifest's own by default.")
 @common_options
 @click.pass_obj
-def command(session: Session, bundle: Path, source: str, variant: str, threads: int | None) -> int:
+def command(session: Session, bundle: Path, source: str, variant: str, threads: int | None, backend: str | None) -> int:
     """Run a bundle on one file.
 
     FILE is a WAV or image file, a .npy array, or JSON; a dash reads it from standard input.
@@ -40,7 +41,7 @@ def command(session: Session, bundle: Path, source: str, variant: str, threads: 
     with quiet_libraries(show=session.debug):
         from edgeml_runtime import Model
 
-        with Model.load(str(bundle), variant=variant, threads=threads) as model:
+        with Model.load(str(bundle), variant=variant, threads=threads, backend=backend) as model:
             result = _predict(model, source)
             report = _as_dict(model, source, result)
 
@@ -70,6 +71,8 @@ def _as_dict(model: Model, source: str, result: Result) -> dict[str, Any]:
         "source": source,
         "bundle": str(Path(model.bundle_path).resolve()),
         "variant": result.variant,
+        "backend": model.backend_name,
+        "backend_version": model.backend_version,
         "label": result.label,
         "score": result.score,
         "scores": result.scores,

@@ -35,8 +35,8 @@ __all__ = ["command"]
     "--slim-to",
     "profile",
     metavar="PROFILE",
-    help="Remove channels until the contract's budgets for this device profile are met; without --slim, from the "
-    "latest run that was not slimmed.",
+    help="Remove channels until the contract's budgets for this device profile, its name or file, are met; without "
+    "--slim, from the latest run that was not slimmed.",
 )
 @click.option("--qat", is_flag=True, help="Train a finished run on with the rounding of its int8 variants.")
 @click.option(

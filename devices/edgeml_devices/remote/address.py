@@ -1,4 +1,4 @@
-"""The names of targets: ``local`` and ``ssh://[user@]host[:port][/path/of/python]``."""
+"""The names of targets: ``local``, ``ssh://[user@]host[:port][/path/of/python]``, ``adb://serial[/path/of/python]``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from urllib.parse import unquote, urlsplit
 
 from edgeml_runtime.errors import InputError
 
-__all__ = ["LOCAL", "SshAddress", "parse_target"]
+__all__ = ["LOCAL", "AdbAddress", "SshAddress", "parse_target"]
 
 LOCAL = "local"
-_FORM = f"expected {LOCAL} or ssh://[user@]host[:port][/path/of/python]"
+_FORM = f"expected {LOCAL}, ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]"
+_ADB = "adb://"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,33 @@ class SshAddress:
         return f"ssh://{user}{host}{port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdbAddress:
+    """A device that is reached over adb.
+
+    Attributes:
+        serial: Its name in ``adb devices``: a serial number, or ``host:port``.
+        python: The Python to measure with: an absolute path, or ``python3`` as found there.
+    """
+
+    serial: str
+    python: str = "python3"
+
+    def __str__(self) -> str:
+        return f"{_ADB}{self.serial}"
+
+
+def _parse_adb(text: str) -> AdbAddress:
+    serial, _, path = text.removeprefix(_ADB).partition("/")
+    if not serial:
+        raise InputError(f"unknown target {text!r}: {_FORM}; `adb devices` lists the serials")
+    if serial.startswith("-") or any(sign.isspace() or not sign.isprintable() for sign in text):
+        raise InputError(f"target {text!r}: {_FORM}; a serial must not begin with - or hold spaces")
+    if path.startswith("~"):
+        raise InputError(f"target {text!r}: {_FORM}; the path must begin at /, a shell of adb has no home folder")
+    return AdbAddress(serial=serial, python=f"/{unquote(path)}" if path else "python3")
+
+
 def _python(path: str) -> str:
     """``/~/venv/bin/python`` lies in the user's home, as in the addresses of git."""
     if path in {"", "/"}:
@@ -43,7 +71,7 @@ def _python(path: str) -> str:
     return path.removeprefix("/~/")
 
 
-def parse_target(text: str) -> SshAddress | None:
+def parse_target(text: str) -> SshAddress | AdbAddress | None:
     """Read the name of a target.
 
     Args:
@@ -53,10 +81,12 @@ def parse_target(text: str) -> SshAddress | None:
         The address, or None for the machine at hand.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is none.
     """
     if text == LOCAL:
         return None
+    if text.startswith(_ADB):
+        return _parse_adb(text)
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -16,7 +16,7 @@ request    fields                                                answer
 ``free``                                                         ``freed``
 ``run``    ``words``, ``limit_s``                                ``line`` …, then ``ended`` with ``status``,
                                                                  ``expired``, ``output``, ``conditions``
-``beat``                                                         none
+``beat``                                                         ``alive``
 ``bye``                                                          ``gone`` with ``left``
 =========  ====================================================  =================================================
 
@@ -84,7 +84,7 @@ class Refused(Exception):  # noqa: N818 - an answer to the driver
 def _bases() -> list[str]:
     """Where the folder may be: where the device's owner wants temporary files, else the usual places."""
     named = os.environ.get("TMPDIR")
-    return [named] if named else ["/tmp", "/var/tmp", os.path.expanduser("~")]
+    return [named] if named else ["/tmp", "/var/tmp", "/data/local/tmp", os.path.expanduser("~")]
 
 
 def _free_bytes(folder: str) -> int:
@@ -330,6 +330,8 @@ class _Listener:
         self._channel.fill()
         while (row := self._channel.pending()) is not None:
             self.farewell = self.farewell or row["do"] == "bye"
+            if row["do"] == "beat":
+                self._channel.say("alive")
 
     def _take(self, descriptor: int, is_answer: bool) -> bool:
         data = os.read(descriptor, _CHUNK)

@@ -62,6 +62,7 @@ class Channel:
                 self.fill()
             if row["do"] != "beat":
                 return row
+            self.say("alive")
 
     def content(self, size: int) -> Iterator[bytes]:
         """The bytes that follow a request."""

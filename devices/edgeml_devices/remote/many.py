@@ -7,8 +7,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeml_devices.remote.address import LOCAL, SshAddress, parse_target
-from edgeml_devices.remote.target import SshTarget
+from edgeml_devices.remote.address import LOCAL, AdbAddress, SshAddress, parse_target
+from edgeml_devices.remote.native import NativeTarget
+from edgeml_devices.remote.target import AdbTarget, PythonTarget, SshTarget
 from edgeml_devices.targets import LocalTarget, Target
 from edgeml_runtime.errors import InputError, TargetError
 from edgeml_runtime.progress import silent
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from edgeml_devices.native.runner import Runner
+    from edgeml_devices.remote.adb import AdbLimits
     from edgeml_devices.remote.ssh import SshLimits
     from edgeml_devices.report import BenchReport
     from edgeml_runtime.progress import Progress, ProgressEvent
 
 __all__ = ["ManyReport", "TargetReport", "bench_targets"]
+
+_DeviceTarget = PythonTarget | NativeTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +79,9 @@ class ManyReport:
         return {"targets": [one.to_dict() for one in self.targets]}
 
 
-def _addresses(names: Sequence[str]) -> dict[str, SshAddress | None]:
+def _addresses(names: Sequence[str]) -> dict[str, SshAddress | AdbAddress | None]:
     """The targets by their names."""
-    found: dict[str, SshAddress | None] = {}
+    found: dict[str, SshAddress | AdbAddress | None] = {}
     for text in names:
         address = parse_target(text)
         name = LOCAL if address is None else str(address)
@@ -90,7 +95,7 @@ class _Job:
     """One target's bench; its outcome is kept until all have ended."""
 
     def __init__(
-        self, name: str, target: LocalTarget | SshTarget, run: Callable[[Target, Progress], BenchReport]
+        self, name: str, target: LocalTarget | _DeviceTarget, run: Callable[[Target, Progress], BenchReport]
     ) -> None:
         self.name, self.target, self._run_bench = name, target, run
         self.report: BenchReport | None = None
@@ -103,13 +108,13 @@ class _Job:
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the thread
             self.error = error
         finally:
-            if isinstance(self.target, SshTarget):
+            if not isinstance(self.target, LocalTarget):
                 self.target.close()
 
     def conclude(self) -> TargetReport:
         """What was found; the target was closed."""
         lost = str(self.error) if self.report is None else self.report.lost
-        left = self.target.left if isinstance(self.target, SshTarget) else ()
+        left = () if isinstance(self.target, LocalTarget) else self.target.left
         return TargetReport(target=self.name, report=self.report, lost=lost, left=left)
 
 
@@ -127,35 +132,51 @@ def bench_targets(
     run: Callable[[Target, Progress], BenchReport],
     *,
     config: Path | None = None,
+    runners: Sequence[Runner] = (),
     limits: SshLimits | None = None,
+    adb_limits: AdbLimits | None = None,
     progress: Progress = silent,
 ) -> ManyReport:
     """Bench on every target at the same time.
 
     Args:
         path: The model, of whose size there must be room on the devices.
-        names: ``local`` or ``ssh://[user@]host[:port][/path/of/python]``, at least one; each machine once.
+        names: ``local``, ``ssh://[user@]host[:port][/path/of/python]`` or ``adb://serial[/path/of/python]``, at least
+            one; each machine once.
         run: Benches on one target: :func:`edgeml_devices.bench.bench` with the other arguments bound.
         config: ssh configuration in place of the user's, or None.
-        limits: Bounds of the connections.
+        runners: Programs that measure a bare model on the devices reached over adb, in place of a Python there.
+        limits: Bounds of the connections over ssh.
+        adb_limits: Bounds of the connections over adb.
         progress: Told what is measured; the message begins with the target's name where there are several.
 
     Returns:
         One report for all; a target that is lost keeps what was measured there before.
 
     Raises:
-        InputError: A name is no target, or the model cannot be measured.
+        InputError: A name is no target, there are runners but no device reached over adb, or the model cannot be
+            measured.
         TargetError: The only target was lost before it measured anything.
         EdgemlError: Whatever else ``run`` raises.
     """
     if not names:
         raise InputError(f"expected at least one target, such as {LOCAL}")
     addresses = _addresses(names)
+    if runners and not any(isinstance(address, AdbAddress) for address in addresses.values()):
+        given = ", ".join(names)
+        raise InputError(f"a runner measures on devices reached over adb; expected an adb://serial, found {given}")
     room = os.path.getsize(path) if os.path.exists(path) else 0
-    jobs = []
-    for name, address in addresses.items():
-        target = LocalTarget() if address is None else SshTarget(address, config=config, room_bytes=room, limits=limits)
-        jobs.append(_Job(name, target, run))
+
+    def reach(address: SshAddress | AdbAddress | None) -> LocalTarget | _DeviceTarget:
+        if address is None:
+            return LocalTarget()
+        if isinstance(address, SshAddress):
+            return SshTarget(address, config=config, room_bytes=room, limits=limits)
+        if runners:
+            return NativeTarget(address, runners, limits=adb_limits)
+        return AdbTarget(address, room_bytes=room, limits=adb_limits)
+
+    jobs = [_Job(name, reach(address), run) for name, address in addresses.items()]
     _run_all(jobs, progress)
     for job in jobs:
         if job.error is not None and (not isinstance(job.error, TargetError) or len(jobs) == 1):
@@ -167,7 +188,7 @@ def _run_all(jobs: Sequence[_Job], progress: Progress) -> None:
     """Run the job of this machine in this thread, where an interrupt reaches it, and the others in theirs."""
     lock = threading.Lock()
     tell = {job.name: _named(job.name, progress, lock) if len(jobs) > 1 else progress for job in jobs}
-    remote = [job for job in jobs if isinstance(job.target, SshTarget)]
+    remote = [job for job in jobs if not isinstance(job.target, LocalTarget)]
     # A second interrupt need not wait for them: a device cleans up without its driver as well.
     threads = [threading.Thread(target=job.run, args=(tell[job.name],), daemon=True) for job in remote]
     for thread in threads:
@@ -180,7 +201,7 @@ def _run_all(jobs: Sequence[_Job], progress: Progress) -> None:
             thread.join()
     except BaseException:
         for job in remote:
-            if isinstance(job.target, SshTarget):
+            if not isinstance(job.target, LocalTarget):
                 job.target.cancel()
         for thread in threads:
             thread.join()

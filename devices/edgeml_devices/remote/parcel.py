@@ -1,4 +1,4 @@
-"""The modules that are sent to a device: the runtime, and what looks at the machine while it measures."""
+"""The modules that are sent to a device: the runtime, and what looks at the machine and profiles models there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgeml_runtime
-from edgeml_devices import conditions, memory
+from edgeml_devices import ceilings_child, ceilings_model, conditions, memory, profilers
 from edgeml_devices.remote import agent, channel, estate
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ def module_archive() -> tuple[bytes, int]:
         "edgeml_devices/__init__.py": b"",
         **{
             f"edgeml_devices/{Path(str(m.__file__)).name}": Path(str(m.__file__)).read_bytes()
-            for m in (conditions, memory)
+            for m in (ceilings_child, ceilings_model, conditions, memory)
+        },
+        **{
+            f"edgeml_devices/profilers/{path.name}": path.read_bytes()
+            for path in Path(str(profilers.__file__)).parent.glob("*.py")
         },
     }
     archive = io.BytesIO()

@@ -13,19 +13,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from edgeml_devices.remote.link import AGENT_BANNER
 from edgeml_devices.remote.parcel import agent_source
-from edgeml_devices.remote.ssh import AGENT_BANNER, explain_end
 from edgeml_runtime.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from edgeml_devices.remote.address import SshAddress
-    from edgeml_devices.remote.ssh import SshLimits
+    from edgeml_devices.remote.link import Link
 
 __all__ = ["OLDEST_PYTHON", "RefusedError", "Session"]
 
 OLDEST_PYTHON = (3, 10)
+_ALIVE = b'{"said": "alive"}\n'
 _MAX_ANSWER_BYTES = 128 << 20
 _MAX_MESSAGES_BYTES = 16_000
 _FAREWELL_S = 30.0
@@ -54,16 +54,15 @@ class Session:
         left: What the device could not remove; known once the connection was closed.
 
     Args:
-        address: The device.
-        command: The words that start the agent's bootstrap there.
-        limits: Bounds of the connection.
+        link: The way to the device.
 
     Raises:
         TargetError: The device cannot be reached, or has no Python that will do.
     """
 
-    def __init__(self, address: SshAddress, command: Sequence[str], limits: SshLimits) -> None:
-        self._address, self._limits = address, limits
+    def __init__(self, link: Link) -> None:
+        self._link, self._name, self._limits = link, link.name, link.limits
+        command = link.command()
         self.left: tuple[str, ...] = ()
         try:
             # Of a session of its own: an interrupt is for the driver, which ends the connection in order.
@@ -75,7 +74,7 @@ class Session:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise TargetError(f"{command[0]} is not installed here: apt install openssh-client") from error
+            raise TargetError(link.no_client) from error
         assert self._process.stdin is not None
         self._descriptor = self._process.stdin.fileno()
         os.set_blocking(self._descriptor, False)
@@ -84,6 +83,7 @@ class Session:
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._messages = bytearray()
         self._greeted = False
+        self._unanswered_since: float | None = None
         self._threads = [threading.Thread(target=job, daemon=True) for job in (self._listen, self._keep_messages)]
         for thread in self._threads:
             thread.start()
@@ -103,12 +103,12 @@ class Session:
         while not line.startswith(banner):  # start-up files of the device's shell may print something first
             line = self._next(deadline)
         major, minor = map(int, line.split()[1].split(b"."))
-        python = self._address.python
+        python = self._link.python
         if (major, minor) < OLDEST_PYTHON:
             needed = ".".join(map(str, OLDEST_PYTHON))
             raise TargetError(
-                f"{self._address}: {python} is Python {major}.{minor}, and {needed} or newer is needed; where there is "
-                f"one, name it: {self._address}/path/of/python"
+                f"{self._name}: {python} is Python {major}.{minor}, and {needed} or newer is needed; where there is "
+                f"one, name it: {self._name}/path/of/python"
             )
         source = agent_source()
         self._send(b"%d\n" % len(source), [source])
@@ -144,10 +144,10 @@ class Session:
         self._send(json.dumps({"do": do, **fields}).encode("ascii") + b"\n", content)
         answer = self._read(time.monotonic() + (within_s or self._limits.answer_s), line)
         if answer["said"] == "refused":
-            raise RefusedError(answer["kind"], f"{self._address}: {answer['text']}")
+            raise RefusedError(answer["kind"], f"{self._name}: {answer['text']}")
         if answer["said"] == "gone":  # somebody said goodbye meanwhile
             self.left = tuple(answer["left"])
-            raise TargetError(f"{self._address}: cancelled")
+            raise TargetError(f"{self._name}: cancelled")
         return answer
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Session:
                     pass
                 self.left = tuple(answer["left"])
             except TargetError as error:
-                _LOG.debug("%s: no goodbye: %s", self._address, error)
+                _LOG.debug("%s: no goodbye: %s", self._name, error)
         self._end()
 
     def say_goodbye(self) -> None:
@@ -184,7 +184,7 @@ class Session:
             raise
 
     def _write(self, data: bytes) -> None:
-        """Hand bytes to ``ssh``; a device that takes none for too long is given up."""
+        """Hand bytes to the client; a device that takes none for too long is given up."""
         view, deadline = memoryview(data), time.monotonic() + self._limits.answer_s
         while view:
             if self._ended.is_set():
@@ -194,7 +194,7 @@ class Session:
                 deadline = time.monotonic() + self._limits.answer_s
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise TargetError(f"{self._address}: takes no more data; the device may be stuck") from None
+                    raise TargetError(f"{self._name}: takes no more data; the device may be stuck") from None
                 select.select([], [self._descriptor], [], _LOOK_S)
 
     def _read(self, deadline: float, line: Callable[[str], None] | None) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Session:
                 said = answer["said"]
             except (ValueError, KeyError, TypeError) as error:
                 self._end()
-                raise TargetError(f"{self._address}: the answer makes no sense: {error}") from error
+                raise TargetError(f"{self._name}: the answer makes no sense: {error}") from error
             if said != "line":
                 return dict(answer)
             if line is not None:
@@ -215,7 +215,7 @@ class Session:
             answer = self._answers.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
             self._end()
-            raise TargetError(f"{self._address}: no answer in time; the device may be stuck") from None
+            raise TargetError(f"{self._name}: no answer in time; the device may be stuck") from None
         if answer is None:
             self._answers.put(None)  # for whoever asks next
             raise self._loss()
@@ -224,13 +224,15 @@ class Session:
     def _loss(self) -> TargetError:
         status = self._end()
         messages = self._messages.decode("utf-8", "replace")
-        return TargetError(explain_end(self._address, status, messages, python_ran=self._greeted))
+        return TargetError(self._link.explain_end(status, messages, python_ran=self._greeted))
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             while (answer := stream.readline(_MAX_ANSWER_BYTES)).endswith(b"\n"):
-                self._answers.put(answer)
+                self._unanswered_since = None
+                if answer != _ALIVE:
+                    self._answers.put(answer)
         self._answers.put(None)
 
     def _keep_messages(self) -> None:
@@ -242,8 +244,17 @@ class Session:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._limits.beat_s):
+            if self._is_silent():
+                self._messages += f"no sign of life for {self._link.silent_s:g} s\n".encode("ascii")
+                self._process.kill()  # whoever waits for an answer is told that there is none to come
+                return
+            self._unanswered_since = self._unanswered_since or time.monotonic()
             with suppress(TargetError):
                 self._send(b'{"do": "beat"}\n', ())
+
+    def _is_silent(self) -> bool:
+        since, patience_s = self._unanswered_since, self._link.silent_s
+        return since is not None and patience_s is not None and time.monotonic() - since > patience_s
 
     def _end(self) -> int | None:
         """End the connection; the agent notices the end of its input. Gives the status, None where it was killed."""

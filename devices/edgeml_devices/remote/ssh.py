@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from edgeml_devices.remote.link import SessionLimits, agent_command, explain_no_python, last_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeml_devices.remote.address import SshAddress
 
-__all__ = ["SshLimits", "explain_end", "ssh_command"]
-
-AGENT_BANNER = "edgeml-agent"
-
-# The oldest Pythons have to understand it, and sh, csh and fish as well. It says which Python this is before it takes
-# the agent's text: a syntax error would tell less.
-_BOOTSTRAP = (
-    "import sys;sys.path[:]=[p for p in sys.path if p];"
-    f'sys.stdout.write("{AGENT_BANNER} %d.%d\\n"%sys.version_info[:2]);sys.stdout.flush();'
-    "i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
-)
+__all__ = ["SshLimits", "SshLink", "explain_end", "ssh_command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SshLimits:
-    """Bounds of a connection.
+class SshLimits(SessionLimits):
+    """Bounds of a connection over ssh.
 
     Attributes:
-        connect_s: Seconds within which it is established.
         alive_s: Seconds of silence after which the device is asked for a sign of life.
         alive_count: Unanswered signs after which it counts as dead.
-        answer_s: Seconds within which a request is answered that does not measure, the transfer of a file apart.
-        beat_s: Seconds between the driver's own signs of life.
-        lost_after_s: Seconds without one after which the device cleans up.
     """
 
-    connect_s: int = 15
     alive_s: int = 10
     alive_count: int = 3
-    answer_s: float = 120.0
-    beat_s: float = 5.0
-    lost_after_s: int = 60
 
 
 def ssh_command(address: SshAddress, limits: SshLimits, *, config: Path | None = None) -> list[str]:
@@ -79,7 +62,7 @@ def ssh_command(address: SshAddress, limits: SshLimits, *, config: Path | None =
         words += ["-p", str(address.port)]
     if address.user is not None:
         words += ["-l", address.user]
-    return [*words, "--", address.host, f"exec {shlex.quote(address.python)} -B -c {shlex.quote(_BOOTSTRAP)}"]
+    return [*words, "--", address.host, agent_command(address.python)]
 
 
 def _manual(address: SshAddress) -> str:
@@ -124,12 +107,34 @@ def explain_end(address: SshAddress, status: int | None, messages: str, *, pytho
     Returns:
         The text, with the address.
     """
-    lines = [line.strip() for line in messages.splitlines() if line.strip() and not line.startswith("Warning: ")]
-    last = lines[-1] if lines else "no message"
+    last = last_line(messages)
     if python_ran:
         return f"{address}: the connection was lost ({last})"
     if status == 255:
         return f"{address}: {_refusal(address, messages) or f'cannot be reached ({last})'}"
-    if status in {126, 127}:
-        return f"{address}: there is no {address.python} ({last}); name one: {address}/path/of/python"
-    return f"{address}: {address.python} did not start, status {status} ({last})"
+    return explain_no_python(str(address), address.python, status, messages)
+
+
+class SshLink:
+    """The way to a device over ssh.
+
+    Args:
+        address: The device.
+        config: ssh configuration in place of the user's, or None.
+        limits: Bounds of the connection, or None for the usual ones.
+    """
+
+    no_client = "ssh is not installed here: apt install openssh-client"
+    silent_s = None  # ssh itself asks for signs of life
+
+    def __init__(self, address: SshAddress, *, config: Path | None = None, limits: SshLimits | None = None) -> None:
+        self._address, self._config = address, config
+        self.name, self.python, self.limits = str(address), address.python, limits or SshLimits()
+
+    def command(self) -> list[str]:
+        """The words that start the agent's bootstrap on the device."""
+        return ssh_command(self._address, self.limits, config=self._config)
+
+    def explain_end(self, status: int | None, messages: str, *, python_ran: bool) -> str:
+        """Why a connection ended, in words (:func:`explain_end`)."""
+        return explain_end(self._address, status, messages, python_ran=python_ran)

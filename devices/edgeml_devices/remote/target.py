@@ -1,4 +1,4 @@
-"""A device that is reached over ssh, as a target of the bench."""
+"""A device with a Python of its own, as a target of the bench: over ssh, or over adb."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ import os
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from edgeml_devices.conditions import Conditions, Watch
 from edgeml_devices.memory import MemoryLimit
+from edgeml_devices.remote.adb import AdbLimits, AdbLink
 from edgeml_devices.remote.parcel import module_archive
 from edgeml_devices.remote.session import Session
-from edgeml_devices.remote.ssh import SshLimits, ssh_command
-from edgeml_devices.targets import limited_arguments, measure_arguments, progress_event, read_answer
+from edgeml_devices.remote.ssh import SshLimits, SshLink
+from edgeml_devices.targets import MODEL, Ended, limited_arguments, measure_arguments, progress_event, read_answer
 from edgeml_runtime.errors import InputError, TargetError
 from edgeml_runtime.machine import Machine
 from edgeml_runtime.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from edgeml_devices.remote.address import SshAddress
+    from edgeml_devices.remote.address import AdbAddress, SshAddress
+    from edgeml_devices.remote.link import Link
     from edgeml_runtime.measure.cli import MeasureRequest
     from edgeml_runtime.measure.report import Measurement
     from edgeml_runtime.progress import Progress
 
-__all__ = ["SshTarget"]
+__all__ = ["AdbTarget", "PythonTarget", "SshTarget"]
 
 _CHUNK = 1 << 16
 _SLACK_S = 30.0
@@ -41,7 +43,7 @@ _NARROW = {"aarch64": "armv8l", "x86_64": "i686"}
 class _RemoteWatch(Watch):
     """The machine on the device meanwhile, as the agent saw it."""
 
-    def __init__(self, target: SshTarget) -> None:
+    def __init__(self, target: PythonTarget) -> None:
         super().__init__()
         self._target = target
 
@@ -56,7 +58,7 @@ class _RemoteWatch(Watch):
 class _RemoteLimit(MemoryLimit):
     """A limit on the device; the script that enters it lies there."""
 
-    target: SshTarget
+    target: PythonTarget
     counts_used: bool
     script_there: str
 
@@ -70,36 +72,26 @@ class _RemoteLimit(MemoryLimit):
         self.target.free_memory()
 
 
-class SshTarget:
-    """A device reached over ssh; a context manager that leaves nothing behind there.
+class PythonTarget:
+    """A device that has a Python; a context manager that leaves nothing behind there.
 
     The connection is made on first use. What is measured, is measured by the device's own Python with its own numpy
     and backends; the runtime and the model are sent there, into a temporary folder.
 
     Args:
-        address: The device.
-        config: ssh configuration in place of the user's, or None.
+        link: The way to the device.
         room_bytes: Size of what will be measured, so that a place with that much space is chosen.
-        limits: Bounds of the connection.
     """
 
-    def __init__(
-        self,
-        address: SshAddress,
-        *,
-        config: Path | None = None,
-        room_bytes: int = 0,
-        limits: SshLimits | None = None,
-    ) -> None:
-        self.address = address
+    def __init__(self, link: Link, *, room_bytes: int = 0) -> None:
         self.last_conditions = Conditions()
-        self._config, self._room_bytes = config, room_bytes
-        self._limits = limits or SshLimits()
+        self._link, self._name, self._limits = link, link.name, link.limits
+        self._room_bytes = room_bytes
         self._session: Session | None = None
         self._cancelled = False
         self._sent: dict[str, tuple[tuple[int, int], str]] = {}
 
-    def __enter__(self) -> SshTarget:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,7 +126,7 @@ class SshTarget:
             machine = Machine.from_dict(json.loads(answer["text"]))
         except (ValueError, KeyError, TypeError) as error:
             detail = "\n".join(answer["messages"]) or f"status {answer['status']}"
-            raise TargetError(f"{self.address}: the runtime does not run there: {detail}") from error
+            raise TargetError(f"{self._name}: the runtime does not run there: {detail}") from error
         narrow = _NARROW.get(machine.arch) if session.interpreter["bits"] == 32 else None
         return machine if narrow is None else replace(machine, arch=narrow)
 
@@ -190,19 +182,44 @@ class SshTarget:
         limit_s = request.longest_s(variants)
         answer = self._run(words, limit_s, progress)
         if answer["expired"]:
-            raise TargetError(f"{self.address}: the measuring process did not end in time and was killed")
+            raise TargetError(f"{self._name}: the measuring process did not end in time and was killed")
         self.last_conditions = Conditions(**answer["conditions"])
         messages = "\n".join(answer["messages"]).replace(there, request.path)
         return read_answer(request.path, answer["status"], answer["text"], messages)
 
+    def run_python(self, words: Sequence[str], *, model: str | None, limit_s: float, progress: Progress) -> Ended:
+        """Run a fresh process of the device's Python, which finds the modules that were sent.
+
+        Args:
+            words: What comes after ``python``; :data:`~edgeml_devices.targets.MODEL` stands for the model's place.
+            model: A model on this machine that the words name, and that is sent once; or None.
+            limit_s: Seconds after which it is killed.
+            progress: Told what the process tells.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            InputError: The model cannot be read.
+            TargetError: The connection is lost, the device is full, or the process did not end in time.
+        """
+        there = "" if model is None else self._send_model(model)
+        placed = [word.replace(MODEL, json.dumps(there)[1:-1]) for word in words]
+        answer = self._run(placed, limit_s, progress)
+        if answer["expired"]:
+            raise TargetError(f"{self._name}: a process did not end within {limit_s:g} s and was killed")
+        output, messages = answer["text"], "\n".join(answer["messages"])
+        if model is not None:
+            output, messages = (text.replace(there, model) for text in (output, messages))
+        return Ended(status=answer["status"], output=output, messages=messages)
+
     def _connect(self) -> Session:
         if self._cancelled:
-            raise TargetError(f"{self.address}: cancelled")
+            raise TargetError(f"{self._name}: cancelled")
         if self._session is None:
-            command = ssh_command(self.address, self._limits, config=self._config)
-            self._session = Session(self.address, command, self._limits)
+            self._session = Session(self._link)
             if self._cancelled:  # cancel() came while there was no session to tell
-                raise TargetError(f"{self.address}: cancelled")
+                raise TargetError(f"{self._name}: cancelled")
             self._prepare(self._session)
         return self._session
 
@@ -210,9 +227,9 @@ class SshTarget:
         found = session.interpreter
         if found["numpy"] is None:
             raise TargetError(
-                f"{self.address}: {found['executable']} (Python {found['python']}) has no numpy, which the runtime "
+                f"{self._name}: {found['executable']} (Python {found['python']}) has no numpy, which the runtime "
                 f"needs: {found['executable']} -m pip install numpy and a backend, or name another Python: "
-                f"{self.address}/path/of/python"
+                f"{self._name}/path/of/python"
             )
         archive, unpacked = module_archive()
         needed = unpacked + self._room_bytes + _SPARE_BYTES
@@ -250,6 +267,40 @@ class SshTarget:
         answer = self._connect().ask("run", words=words, limit_s=limit_s, within_s=limit_s + _SLACK_S, line=take)
         text = zlib.decompress(base64.b64decode(answer["output"])).decode("utf-8", "replace")
         return {**answer, "text": text, "messages": messages}
+
+
+class SshTarget(PythonTarget):
+    """A device reached over ssh.
+
+    Args:
+        address: The device.
+        config: ssh configuration in place of the user's, or None.
+        room_bytes: Size of what will be measured.
+        limits: Bounds of the connection.
+    """
+
+    def __init__(
+        self,
+        address: SshAddress,
+        *,
+        config: Path | None = None,
+        room_bytes: int = 0,
+        limits: SshLimits | None = None,
+    ) -> None:
+        super().__init__(SshLink(address, config=config, limits=limits), room_bytes=room_bytes)
+
+
+class AdbTarget(PythonTarget):
+    """A device reached over adb.
+
+    Args:
+        address: The device.
+        room_bytes: Size of what will be measured.
+        limits: Bounds of the connection.
+    """
+
+    def __init__(self, address: AdbAddress, *, room_bytes: int = 0, limits: AdbLimits | None = None) -> None:
+        super().__init__(AdbLink(address, limits=limits), room_bytes=room_bytes)
 
 
 def _parts(path: str, file: IO[bytes], size: int) -> Iterator[bytes]:

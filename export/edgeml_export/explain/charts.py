@@ -1,7 +1,4 @@
-"""Small charts as SVG inside HTML: colours come from the page's CSS, figures stand beside them as text.
-
-Everything is well-formed XML, and the same values give the same text.
-"""
+"""Charts of the page that explains an export: ranges of values, and the attempts of a search."""
 
 from __future__ import annotations
 
@@ -10,30 +7,18 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from edgeml_pages import Scale
+from edgeml_pages.charts import place, stretched
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bar", "Point", "bars", "common_axis", "distribution", "scatter", "tick_step"]
+__all__ = ["Point", "common_axis", "distribution", "scatter"]
 
-_BAR_HEIGHT = 10
-_BAR_GAP = 4
 _SHAPE_HEIGHT = 30
 _TRACK_HEIGHT = 10
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 62, 22, 42
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One bar.
-
-    Attributes:
-        share: Its length, 0 to 1; longer ones are cut.
-        style: CSS class.
-    """
-
-    share: float
-    style: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,25 +38,6 @@ class Point:
     good: bool
     chosen: bool
     title: str
-
-
-def bars(title: str, parts: Sequence[Bar]) -> str:
-    """Horizontal bars below each other, as wide as there is room.
-
-    Args:
-        title: What they show, with their figures.
-        parts: The bars, from the top.
-
-    Returns:
-        One ``svg`` element.
-    """
-    height = len(parts) * (_BAR_HEIGHT + _BAR_GAP) - _BAR_GAP
-    drawn = "".join(
-        f'<rect class="{bar.style}" y="{index * (_BAR_HEIGHT + _BAR_GAP)}" height="{_BAR_HEIGHT}" '
-        f'width="{_place(100 * min(1.0, max(0.0, bar.share)))}"/>'
-        for index, bar in enumerate(parts)
-    )
-    return _stretched(title, "bars", 100, height, f'<path class="axis" d="M0 0V{height}"/>{drawn}')
 
 
 def common_axis(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -103,24 +69,24 @@ def distribution(title: str, ends: tuple[float, float], counts: Sequence[int], a
         One ``svg`` element.
     """
     highest = math.sqrt(max(counts, default=0)) or 1.0
-    tops = [_place(_SHAPE_HEIGHT * (1 - math.sqrt(count) / highest)) for count in counts]
+    tops = [place(_SHAPE_HEIGHT * (1 - math.sqrt(count) / highest)) for count in counts]
     width = 100 / max(1, len(counts))
-    steps = "".join(f"V{top}H{_place((index + 1) * width)}" for index, top in enumerate(tops))
+    steps = "".join(f"V{top}H{place((index + 1) * width)}" for index, top in enumerate(tops))
     height = _SHAPE_HEIGHT + _TRACK_HEIGHT
     shape = f'<path class="shape" d="M0 {_SHAPE_HEIGHT}{steps}V{_SHAPE_HEIGHT}Z"/>' if any(counts) else ""
-    return _stretched(title, "distribution", 100, height, shape + _track(ends, axis))
+    return stretched(title, "distribution", 100, height, shape + _track(ends, axis))
 
 
 def _track(ends: tuple[float, float], axis: tuple[float, float]) -> str:
     """The range as a bar on the shared axis, with a mark at zero."""
     low, high = axis
     middle = _SHAPE_HEIGHT + _TRACK_HEIGHT / 2
-    zero = _place(100 * (0 - low) / (high - low))
+    zero = place(100 * (0 - low) / (high - low))
     parts = [f'<path class="axis" d="M0 {middle:g}H100M{zero} {_SHAPE_HEIGHT + 1}v{_TRACK_HEIGHT - 2}"/>']
     if math.isfinite(ends[0]) and math.isfinite(ends[1]):
         left, right = (100 * (min(high, max(low, end)) - low) / (high - low) for end in ends)
         parts.append(
-            f'<rect class="range" x="{_place(left)}" y="{middle - 2:g}" width="{_place(max(0.5, right - left))}" '
+            f'<rect class="range" x="{place(left)}" y="{middle - 2:g}" width="{place(max(0.5, right - left))}" '
             'height="4"/>'
         )
         if ends[0] < low:
@@ -144,8 +110,8 @@ def scatter(title: str, description: str, points: Sequence[Point], *, limit: flo
     Returns:
         One ``svg`` element.
     """
-    up = _Scale.around([0.0, limit, *(point.y for point in points)], start=_HEIGHT - _BOTTOM, end=_TOP)
-    across = _Scale.around([0.0, 1.0, *(point.x for point in points)], start=_LEFT + 14, end=_WIDTH - _RIGHT - 12)
+    up = Scale.around([0.0, limit, *(point.y for point in points)], start=_HEIGHT - _BOTTOM, end=_TOP)
+    across = Scale.around([0.0, 1.0, *(point.x for point in points)], start=_LEFT + 14, end=_WIDTH - _RIGHT - 12)
     floor, end = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     drawn = [
         f'<path class="grid" d="M{_LEFT} {up(tick)}H{end}"/>'
@@ -168,59 +134,7 @@ def scatter(title: str, description: str, points: Sequence[Point], *, limit: flo
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
-    """Values to places, with ticks at round values.
-
-    Attributes:
-        ticks: From the first value to the last.
-        start: Place of the first one.
-        end: Place of the last one.
-    """
-
-    ticks: tuple[float, ...]
-    start: float
-    end: float
-
-    @classmethod
-    def around(cls, values: Sequence[float], *, start: float, end: float) -> _Scale:
-        """The scale whose ticks hold all values."""
-        step = tick_step(max(values) - min(values))
-        first = math.floor(min(values) / step + 1e-9)
-        last = max(first + 1, math.ceil(max(values) / step - 1e-9))
-        return cls(ticks=tuple(index * step for index in range(first, last + 1)), start=start, end=end)
-
-    def __call__(self, value: float, shift: float = 0.0) -> str:
-        """Place of a value."""
-        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
-        return _place(self.start + (self.end - self.start) * share + shift)
-
-
-def tick_step(span: float) -> float:
-    """A round step, 1, 2 or 5 times a power of ten, that divides a span into at most five parts.
-
-    Args:
-        span: Difference of the ends, 0 or more.
-    """
-    if span <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(span / 5))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= span / 5 * (1 - 1e-9))
-
-
 def _point(point: Point, x: str, y: str) -> str:
     ring = f'<circle class="ring" cx="{x}" cy="{y}" r="9"/>' if point.chosen else ""
     style = "good" if point.good else "bad"
     return f'<g>{ring}<circle class="{style}" cx="{x}" cy="{y}" r="5"/><title>{escape(point.title)}</title></g>'
-
-
-def _stretched(title: str, style: str, width: int, height: int, content: str) -> str:
-    """A drawing that fills its place in both directions."""
-    return (
-        f'<svg class="{style}" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img">'
-        f"<title>{escape(title)}</title>{content}</svg>"
-    )
-
-
-def _place(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -7,31 +7,20 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING
 
-from edgeml_export.explain.charts import Bar, Point, bars, scatter
-from edgeml_export.explain.frame import (
-    Html,
-    code,
-    decibels_text,
-    document,
-    judged,
-    section,
-    size_text,
-    table,
-    tag,
-    yes_no,
-)
-from edgeml_export.explain.layer_tables import cost_section, error_section, range_section
+from edgeml_export.explain.charts import Point, scatter
+from edgeml_export.explain.layer_tables import cost_section, decibels_text, error_section, range_section
+from edgeml_pages import Bar, Html, bars, code, document, judged, section, size_text, table, tag, yes_no
 from edgeml_runtime.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeml_export.explain.frame import Cell
     from edgeml_export.hostile import HostileResult
     from edgeml_export.report import ExportReport, VariantReport
     from edgeml_export.search import SearchStep
     from edgeml_export.vnni_check import VnniCheck
+    from edgeml_pages import Cell
     from edgeml_runtime.contract import Contract
 
 __all__ = ["explain_html", "write_explanation"]

@@ -5,17 +5,28 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeml_export.explain.charts import Bar, bars, common_axis, distribution
-from edgeml_export.explain.frame import Html, code, decibels_text, section, size_text, table, tag
+from edgeml_export.explain.charts import common_axis, distribution
+from edgeml_pages import Bar, Html, bars, code, section, size_text, table, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeml_export.explain.frame import Cell
     from edgeml_export.report import ExportReport
     from edgeml_export.sensitivity import LayerLoss
+    from edgeml_pages import Cell
 
-__all__ = ["cost_section", "error_section", "range_section"]
+__all__ = ["cost_section", "decibels_text", "error_section", "range_section"]
+
+
+def decibels_text(value: float | None) -> str:
+    """A ratio in decibels; ``exact`` where nothing differs, a dash where nothing is known.
+
+    Args:
+        value: The ratio; None or infinity where nothing differs.
+    """
+    if value is None or value == math.inf:
+        return "exact"
+    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 def error_section(report: ExportReport) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeml_runtime.backends import FORMAT_BACKENDS, load_backend
+from edgeml_runtime.backends.table import runner_of
 from edgeml_runtime.errors import BackendMissingError, InputError
 from edgeml_runtime.manifest import ModelFormat
 
@@ -82,30 +82,33 @@ def _known_dtype(path: str, tensor: TensorInfo) -> str:
         ) from None
 
 
-def describe_bare(path: str, model: bytes) -> BareSignature:
-    """Ask the format's backend which tensors a bare model takes and gives.
+def describe_bare(path: str, model: bytes, backend: str | None = None) -> BareSignature:
+    """Ask a backend which tensors a bare model takes and gives.
 
     Args:
         path: Name of the file, which states its format.
         model: Its content.
+        backend: What is to run it, or None for the backend of its format.
 
     Returns:
         The signature; dimensions the file leaves open are 1.
 
     Raises:
         InputError: The name states no format, or an input has an element type that cannot be made up.
-        BackendMissingError: No backend for the format is installed.
+        BackendMissingError: The backend is unknown or not installed.
+        BackendUnsuitableError: The backend runs other formats.
         BackendFailedError: The backend cannot read the file.
     """
     model_format = bare_format(path)
     if model_format is None:
         raise InputError(f"{path}: expected a file that ends in .onnx, .ort or .tflite")
-    backend = load_backend(FORMAT_BACKENDS[model_format])
+    runner = runner_of(path, model_format, backend)
     try:
-        inputs, outputs = backend.declared(model)
+        inputs, outputs = runner.declared(model)
     except ImportError as error:
         raise BackendMissingError(
-            f"{path}: no backend for {model_format.value} files is installed: pip install {backend.package}"
+            f"{path}: the backend {runner.name} for {model_format.value} files is not installed: "
+            f"pip install {runner.package}"
         ) from error
     return BareSignature(
         inputs=tuple(

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["ChildFailure", "run_child"]
 
@@ -37,13 +37,16 @@ def _ending(code: int, stderr: str) -> str:
     return f"{text}: {lines[-1].strip()}" if lines else text
 
 
-def run_child(module: str, arguments: Sequence[str], *, limit_s: float) -> dict[str, Any]:
+def run_child(
+    module: str, arguments: Sequence[str], *, limit_s: float, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run ``edgeml_runtime.MODULE.main`` in a fresh process of this interpreter and read its answer.
 
     Args:
         module: ``measure.start`` or ``measure.worker``.
         arguments: Its ``sys.argv[1:]``.
         limit_s: Seconds after which it is killed.
+        environment: Its environment variables, or None for those of this process.
 
     Returns:
         The JSON object it printed.
@@ -54,7 +57,14 @@ def run_child(module: str, arguments: Sequence[str], *, limit_s: float) -> dict[
     command = [sys.executable, "-c", _BOOTSTRAP.format(module=module), *arguments]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit_s,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         raise ChildFailure(f"no answer within {limit_s:g} s; the process was killed") from None

@@ -3,7 +3,8 @@
 ::
 
     python -P -m edgeml_runtime.measure machine
-    python -P -m edgeml_runtime.measure model PATH [--variant ID …] [--threads N] [--seconds S] [--starts N]
+    python -P -m edgeml_runtime.measure model PATH [--variant ID …] [--threads N] [--backend NAME] [--seconds S]
+        [--starts N]
 
 The first prints the machine (:class:`edgeml_runtime.machine.Machine`), the second a
 :class:`edgeml_runtime.measure.report.Measurement`. Progress goes to stderr, one JSON object per line. Exit status: 0
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import random
 import sys
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from edgeml_runtime.measure.child import ChildFailure, run_child
 from edgeml_runtime.measure.report import Measurement, Start, VariantMeasurement, samples_from_dict
 from edgeml_runtime.measure.start import start_arguments
 from edgeml_runtime.progress import ProgressEvent, silent
+from edgeml_runtime.tuned_store import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +47,15 @@ class MeasureRequest:
 
     Attributes:
         path: A bundle, or a bare ``.onnx``, ``.ort`` or ``.tflite`` file.
-        variants: Variant ids, or None for all of them; not used for a bare model.
+        variants: Variant ids, or None for all of them; not used for a bare model. Or ways to run a bundle, each as
+            ``VARIANT/BACKEND/THREADS`` (:class:`edgeml_runtime.tuned_store.Choice`): then ``threads`` and ``backend``
+            are not used, and only those are timed whose golden vectors pass.
         threads: Threads for the backend, or None for its default.
+        backend: What is to run it, or None for the backend that the manifest names for each variant, or that is there
+            for the format of a bare model.
         seconds: How long to time each variant, warm-up apart.
         starts: Fresh processes per variant for cold start and memory, after one that is not recorded because it may
-            still have to compile Python files and to read from the disk.
+            still have to compile Python files and to read from the disk; 0 for none at all.
         start_limit_s: Seconds after which a start counts as hanging.
         latency_limit_s: Seconds after which the latency loop counts as hanging, beyond the time it was asked to take.
         seed: Seed of the order in which variants take turns.
@@ -57,6 +64,7 @@ class MeasureRequest:
     path: str
     variants: tuple[str, ...] | None = None
     threads: int | None = None
+    backend: str | None = None
     seconds: float = DEFAULT_SECONDS
     starts: int = DEFAULT_STARTS
     start_limit_s: float = 60.0
@@ -92,7 +100,7 @@ class _Work:
 
 
 def _describe(request: MeasureRequest) -> tuple[list[_Work], str | None, BareSignature | None]:
-    message = json.dumps({"path": request.path})
+    message = json.dumps({"path": request.path, "backend": request.backend})
     try:
         answer = run_child("measure.worker", ["describe", message], limit_s=request.start_limit_s)
     except ChildFailure as failure:
@@ -101,23 +109,38 @@ def _describe(request: MeasureRequest) -> tuple[list[_Work], str | None, BareSig
     known = [_Work(id=row["id"], size_bytes=row["size_bytes"], starts=[]) for row in answer["variants"]]
     if request.variants is None or signature is not None:
         return known, answer["auto_variant"], signature
-    unknown = sorted(set(request.variants) - {work.id for work in known})
+    sizes = {work.id: work.size_bytes for work in known}
+    unknown = sorted({_variant_of(name) for name in request.variants} - set(sizes))
     if unknown:
         held = ", ".join(work.id for work in known)
         raise InputError(f"{request.path}: no variant {', '.join(unknown)}; the bundle holds {held}")
-    return [work for work in known if work.id in request.variants], answer["auto_variant"], signature
+    names = dict.fromkeys(request.variants)
+    wanted = [_Work(id=name, size_bytes=sizes[_variant_of(name)], starts=[]) for name in names]
+    order = list(sizes)
+    return sorted(wanted, key=lambda work: order.index(_variant_of(work.id))), answer["auto_variant"], signature
+
+
+def _variant_of(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _start_words(request: MeasureRequest, name: str, signature: BareSignature | None) -> list[str]:
+    if "/" not in name or signature is not None:
+        return start_arguments(request.path, name, request.threads, signature, request.backend)
+    choice = Choice.parse(name)
+    return start_arguments(request.path, choice.variant, choice.threads, None, choice.backend)
 
 
 def _measure_starts(
     request: MeasureRequest, works: list[_Work], signature: BareSignature | None, progress: Progress
 ) -> None:
     order = random.Random(request.seed)
-    rounds = request.starts + 1
+    rounds = request.starts + 1 if request.starts else 0
     for number in range(rounds):
         turns = [work for work in works if work.failure is None]
         order.shuffle(turns)
         for work in turns:
-            words = start_arguments(request.path, work.id, request.threads, signature)
+            words = _start_words(request, work.id, signature)
             try:
                 start = Start(**run_child("measure.start", words, limit_s=request.start_limit_s))
             except ChildFailure as failure:
@@ -137,17 +160,21 @@ def _measure_latency(request: MeasureRequest, works: list[_Work], signature: Bar
         "signature": None if signature is None else signature.to_dict(),
         "variants": [work.id for work in running],
         "threads": request.threads,
+        "backend": request.backend,
         "seconds": request.seconds,
         "seed": request.seed,
     }
+    job = "choices" if signature is None and any("/" in work.id for work in running) else "latency"
     try:
-        answer = run_child("measure.worker", ["latency", json.dumps(message)], limit_s=request.latency_s(len(running)))
+        answer = run_child("measure.worker", [job, json.dumps(message)], limit_s=request.latency_s(len(running)))
     except ChildFailure as failure:
         if len(running) > 1:  # one of them ended the process: alone, the others can still be measured
             alone = [_measure_latency(request, [work], signature) for work in running]
             return {variant: figures for answer in alone for variant, figures in answer.items()}
         running[0].failure = str(failure)
         return {}
+    for work in running:
+        work.failure = answer.get("failures", {}).get(work.id)
     return dict(answer["variants"])
 
 
@@ -186,6 +213,7 @@ def measure_model(request: MeasureRequest, *, progress: Progress = silent) -> Me
         machine=probe_machine(),
         auto_variant=auto_variant,
         variants=tuple(_variant(work, timed.get(work.id)) for work in works),
+        python=platform.python_version(),
     )
 
 
@@ -205,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--threads", type=int, metavar="N", help="threads for the backend; its own default when left out"
     )
+    model.add_argument("--backend", metavar="NAME", help="what is to run it; the manifest's own when left out")
     model.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="time per variant (%(default)s)")
     model.add_argument("--starts", type=int, default=DEFAULT_STARTS, help="fresh processes each (%(default)s)")
     return parser
@@ -228,6 +257,7 @@ def main(arguments: Sequence[str]) -> int:
                 path=options.path,
                 variants=None if options.variant is None else tuple(options.variant),
                 threads=options.threads,
+                backend=options.backend,
                 seconds=options.seconds,
                 starts=options.starts,
             )

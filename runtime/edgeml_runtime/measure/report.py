@@ -114,11 +114,13 @@ class Measurement:
         machine: Where it was measured.
         auto_variant: The variant ``Model.load(path)`` picks there, or None where none can run.
         variants: In the order of the bundle.
+        python: Release of the Python that measured, or None where none did.
     """
 
     machine: Machine
     auto_variant: str | None
     variants: tuple[VariantMeasurement, ...]
+    python: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -126,6 +128,7 @@ class Measurement:
             "machine": self.machine.to_dict(),
             "auto_variant": self.auto_variant,
             "variants": [variant.to_dict() for variant in self.variants],
+            "python": self.python,
         }
 
     @classmethod
@@ -140,6 +143,7 @@ class Measurement:
             machine=Machine.from_dict(values["machine"]),
             auto_variant=values["auto_variant"],
             variants=tuple(VariantMeasurement.from_dict(variant) for variant in values["variants"]),
+            python=values["python"],
         )
 
 

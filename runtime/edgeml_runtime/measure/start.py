@@ -46,28 +46,29 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def create_backend(path: str, signature: BareSignature, threads: int | None) -> Backend:
-    """Load a bare model into the backend of its format.
+def create_backend(path: str, signature: BareSignature, threads: int | None, backend: str | None = None) -> Backend:
+    """Load a bare model into a backend.
 
     Args:
         path: An ``.onnx``, ``.ort`` or ``.tflite`` file.
         signature: Its tensors.
         threads: Threads for the backend, or None for its default.
+        backend: Which one, or None for the backend of its format.
 
     Returns:
         The backend; the caller closes it.
 
     Raises:
-        BackendError: The backend is missing, or fails to load the model.
+        BackendError: The backend is missing, or runs other formats, or fails to load the model.
     """
-    from edgeml_runtime.backends import FORMAT_BACKENDS, load_backend
+    from edgeml_runtime.backends.table import runner_of
     from edgeml_runtime.measure.bare import bare_format
 
     model_format = bare_format(path)
     assert model_format is not None
     with open(path, "rb") as file:
         model = file.read()
-    return load_backend(FORMAT_BACKENDS[model_format]).create(
+    return runner_of(path, model_format, backend).create(
         model,
         input_names=[item.name for item in signature.inputs],
         output_names=list(signature.outputs),
@@ -75,7 +76,9 @@ def create_backend(path: str, signature: BareSignature, threads: int | None) -> 
     )
 
 
-def start_arguments(path: str, variant: str, threads: int | None, signature: BareSignature | None) -> list[str]:
+def start_arguments(
+    path: str, variant: str, threads: int | None, signature: BareSignature | None, backend: str | None = None
+) -> list[str]:
     """The arguments :func:`main` reads; plain words, because importing a parser would count as part of the start.
 
     Args:
@@ -83,11 +86,12 @@ def start_arguments(path: str, variant: str, threads: int | None, signature: Bar
         variant: Variant id; not used for a bare model.
         threads: Threads for the backend, or None for its default.
         signature: The bare model's tensors, or None for a bundle.
+        backend: What is to run it, or None for the manifest's backend, or that of a bare model's format.
 
     Returns:
         Arguments for the command line.
     """
-    words = [path, variant, "" if threads is None else str(threads)]
+    words = [path, variant, "" if threads is None else str(threads), backend or ""]
     if signature is not None:
         words.append(str(len(signature.inputs)))
         for item in signature.inputs:
@@ -109,12 +113,12 @@ def _signature(words: list[str]) -> BareSignature:
     return BareSignature(inputs=tuple(inputs), outputs=tuple(words[end:]))
 
 
-def _load_bundle(path: str, variant: str, threads: int | None) -> tuple[int, Callable[[], object]]:
+def _load_bundle(path: str, variant: str, threads: int | None, backend: str | None) -> tuple[int, Callable[[], object]]:
     """Import and load; gives the time at which the import was done, and the call."""
     from edgeml_runtime.model import Model
 
     imported = time.perf_counter_ns()
-    model = Model.load(path, variant=variant, threads=threads)
+    model = Model.load(path, variant=variant, threads=threads, backend=backend)
 
     import numpy as np
 
@@ -125,18 +129,23 @@ def _load_bundle(path: str, variant: str, threads: int | None) -> tuple[int, Cal
     return imported, lambda: model.predict(inputs).label
 
 
-def _load_bare(path: str, threads: int | None, words: list[str]) -> tuple[int, Callable[[], object]]:
+def _load_bare(path: str, threads: int | None, name: str | None, words: list[str]) -> tuple[int, Callable[[], object]]:
     import numpy as np
 
     signature = _signature(words)
     imported = time.perf_counter_ns()
-    backend = create_backend(path, signature, threads)
+    backend = create_backend(path, signature, threads, name)
     feeds = [np.zeros(item.shape, dtype=item.dtype) for item in signature.inputs]
     return imported, lambda: backend.run(feeds)
 
 
-def _start(begun: int, path: str, variant: str, threads: int | None, words: list[str]) -> dict[str, float]:
-    imported, call = _load_bare(path, threads, words) if words else _load_bundle(path, variant, threads)
+def _start(begun: int, words: list[str]) -> dict[str, float]:
+    path, variant, given_threads, given_backend, *tensors = words
+    threads, backend = int(given_threads) if given_threads else None, given_backend or None
+    if tensors:
+        imported, call = _load_bare(path, threads, backend, tensors)
+    else:
+        imported, call = _load_bundle(path, variant, threads, backend)
     loaded = time.perf_counter_ns()
     call()
     predicted = time.perf_counter_ns()
@@ -160,10 +169,9 @@ def main(begun: int) -> None:
     Args:
         begun: ``time.perf_counter_ns()`` before the first import.
     """
-    path, variant, threads, *words = sys.argv[1:]
     answer: dict[str, Any]
     try:
-        answer = dict(_start(begun, path, variant, int(threads) if threads else None, words))
+        answer = dict(_start(begun, sys.argv[1:]))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in the model under measurement is the answer
         answer = {"error": describe_failure(error)}
     import json

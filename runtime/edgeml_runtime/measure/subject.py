@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeml_runtime.errors import BackendFailedError
 from edgeml_runtime.measure.bare import random_array
 
 if TYPE_CHECKING:
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeml_runtime.bundle import Bundle
     from edgeml_runtime.measure.bare import BareSignature
+    from edgeml_runtime.model import Model
     from edgeml_runtime.tensors import InputSpec
 
-__all__ = ["Subject", "bare_subject", "bundle_subject"]
+__all__ = ["Subject", "bare_subject", "bundle_items", "bundle_subject"]
 
 RANDOM_ITEMS = 8
 
@@ -50,7 +53,44 @@ def _random_items(specs: tuple[InputSpec, ...]) -> list[Mapping[str, NDArray[Any
     ]
 
 
-def bundle_subject(path: str, variant: str, threads: int | None) -> Subject:
+def _has_golden(bundle: Bundle) -> bool:
+    from edgeml_runtime.golden import GOLDEN_INDEX
+
+    return any(member.name == GOLDEN_INDEX for member in bundle.manifest.members)
+
+
+def bundle_items(bundle: Bundle) -> list[Mapping[str, NDArray[Any]]]:
+    """Inputs to measure with: those of the golden vectors, or random ones where there are none.
+
+    Args:
+        bundle: An open bundle.
+
+    Returns:
+        Input name → array without the batch dimension, as the contract says.
+    """
+    from edgeml_runtime.golden import read_golden
+
+    if _has_golden(bundle):
+        return [case.inputs for case in read_golden(bundle).cases]
+    return _random_items(bundle.manifest.inputs)
+
+
+def _check(model: Model) -> None:
+    report = model.self_test()
+    if report.passed:
+        return
+    model.close()
+    failed = [case for case in report.cases if not case.passed]
+    worst = max((output.max_abs_difference for output in failed[0].outputs), default=0.0)
+    raise BackendFailedError(
+        f"{len(failed)} of {len(report.cases)} golden cases fail with {report.backend}, first {failed[0].name!r}: "
+        + (failed[0].failure or f"an output is off by {worst:.3g}")
+    )
+
+
+def bundle_subject(
+    path: str, variant: str, threads: int | None, backend: str | None = None, *, self_test: bool = False
+) -> Subject:
     """Load one variant of a bundle; a call is ``Model.predict(…).label``: checks, the backend's run, the label.
 
     The inputs are those of the golden vectors in turn, or random values in the contract's range where the bundle has
@@ -60,23 +100,23 @@ def bundle_subject(path: str, variant: str, threads: int | None) -> Subject:
         path: The bundle.
         variant: A variant id.
         threads: Threads for the backend, or None for its default.
+        backend: What is to run it, or None for the manifest's backend.
+        self_test: Whether the golden vectors, where there are any, have to pass first.
 
     Returns:
         The subject; the caller closes it.
 
     Raises:
-        EdgemlError: The bundle or the variant cannot be used.
+        EdgemlError: The bundle or the variant cannot be used, or the golden vectors do not pass.
     """
     from edgeml_runtime.bundle import Bundle
-    from edgeml_runtime.golden import GOLDEN_INDEX, read_golden
     from edgeml_runtime.model import Model
 
     with Bundle.open(path) as bundle:
-        if any(member.name == GOLDEN_INDEX for member in bundle.manifest.members):
-            items = [case.inputs for case in read_golden(bundle).cases]
-        else:
-            items = _random_items(bundle.manifest.inputs)
-    model = Model.load(path, variant=variant, threads=threads)
+        has_golden, items = _has_golden(bundle), bundle_items(bundle)
+    model = Model.load(path, variant=variant, threads=threads, backend=backend)
+    if self_test and has_golden and model.backend_name == model.variant.backend:  # another one was tested by loading it
+        _check(model)
     following = itertools.cycle(items).__next__
     predict = model.predict
     return Subject(
@@ -88,13 +128,14 @@ def bundle_subject(path: str, variant: str, threads: int | None) -> Subject:
     )
 
 
-def bare_subject(path: str, signature: BareSignature, threads: int | None) -> Subject:
+def bare_subject(path: str, signature: BareSignature, threads: int | None, backend: str | None = None) -> Subject:
     """Load a bare model; a call is one run of the backend on random inputs.
 
     Args:
         path: An ``.onnx``, ``.ort`` or ``.tflite`` file.
         signature: Its tensors, as :func:`edgeml_runtime.measure.bare.describe_bare` gives them.
         threads: Threads for the backend, or None for its default.
+        backend: What is to run it, or None for the backend of its format.
 
     Returns:
         The subject; the caller closes it.
@@ -104,13 +145,13 @@ def bare_subject(path: str, signature: BareSignature, threads: int | None) -> Su
     """
     from edgeml_runtime.measure.start import create_backend
 
-    backend = create_backend(path, signature, threads)
+    runner = create_backend(path, signature, threads, backend)
     rng = np.random.default_rng(0)
     feeds = [random_array(item.dtype, item.shape, rng) for item in signature.inputs]
     return Subject(
-        run=lambda: backend.run(feeds),
-        close=backend.close,
-        backend=backend.name,
-        backend_version=backend.version,
+        run=lambda: runner.run(feeds),
+        close=runner.close,
+        backend=runner.name,
+        backend_version=runner.version,
         threads=threads,
     )

@@ -1,6 +1,6 @@
-"""The two jobs of the measuring that run in a process of their own: describing a model, and the latency loop.
+"""The jobs of the measuring that run in a process of their own: describing a model, and the latency loops.
 
-Both take one JSON object as their argument and print one. Loading a foreign model file may end the process; run apart,
+Each takes one JSON object as its argument and prints one. Loading a foreign model file may end the process; run apart,
 it ends this one only.
 """
 
@@ -24,7 +24,7 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
     """Which variants there are, which one ``auto`` picks, and for a bare model its tensors.
 
     Args:
-        request: ``path``.
+        request: ``path``, ``backend``.
 
     Returns:
         ``variants`` [{``id``, ``size_bytes``}], ``auto_variant``, ``signature``.
@@ -42,7 +42,7 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "variants": [{"id": name, "size_bytes": len(model)}],
             "auto_variant": name,
-            "signature": describe_bare(path, model).to_dict(),
+            "signature": describe_bare(path, model, request["backend"]).to_dict(),
         }
     from edgeml_runtime.bundle import Bundle
 
@@ -52,17 +52,17 @@ def describe(request: Mapping[str, Any]) -> dict[str, Any]:
                 {"id": variant.id, "size_bytes": bundle.member(variant.file).size_bytes}
                 for variant in bundle.manifest.variants
             ],
-            "auto_variant": _auto_variant(bundle),
+            "auto_variant": _auto_variant(bundle, request["backend"]),
             "signature": None,
         }
 
 
-def _auto_variant(bundle: Bundle) -> str | None:
+def _auto_variant(bundle: Bundle, backend: str | None) -> str | None:
     from edgeml_runtime.errors import BackendError
     from edgeml_runtime.open_session import select_variant
 
     try:
-        return select_variant(bundle).id
+        return select_variant(bundle, backend=backend).id
     except BackendError:
         return None
 
@@ -71,16 +71,17 @@ def _open(request: Mapping[str, Any], variant: str) -> Subject:
     from edgeml_runtime.measure.bare import BareSignature
     from edgeml_runtime.measure.subject import bare_subject, bundle_subject
 
+    path, threads, backend = request["path"], request["threads"], request["backend"]
     if request["signature"] is not None:
-        return bare_subject(request["path"], BareSignature.from_dict(request["signature"]), request["threads"])
-    return bundle_subject(request["path"], variant, request["threads"])
+        return bare_subject(path, BareSignature.from_dict(request["signature"]), threads, backend)
+    return bundle_subject(path, variant, threads, backend)
 
 
 def latency(request: Mapping[str, Any]) -> dict[str, Any]:
     """Measure the latency of some variants side by side.
 
     Args:
-        request: ``path``, ``signature``, ``variants`` (ids), ``threads``, ``seconds``, ``seed``.
+        request: ``path``, ``signature``, ``variants`` (ids), ``threads``, ``backend``, ``seconds``, ``seed``.
 
     Returns:
         ``variants``: id → {``backend``, ``backend_version``, ``threads``, ``samples``}.
@@ -111,7 +112,14 @@ def latency(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_JOBS = {"describe": describe, "latency": latency}
+def choices(request: Mapping[str, Any]) -> dict[str, Any]:
+    """See :func:`edgeml_runtime.measure.choices.time_choices`."""
+    from edgeml_runtime.measure.choices import time_choices
+
+    return time_choices(request)
+
+
+_JOBS = {"describe": describe, "latency": latency, "choices": choices}
 
 
 def main(begun: int) -> None:

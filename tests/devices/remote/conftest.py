@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -192,37 +191,8 @@ def server(start_server):
     return start_server()
 
 
-def make_python(folder, packages):
-    """A Python with these packages only."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    for package in packages:
-        installed = Path(package.__file__).parent
-        for entry in installed.parent.glob(f"{installed.name}*"):
-            (site / entry.name).symlink_to(entry)
-    return folder / "bin" / "python"
-
-
 @pytest.fixture(scope="session")
-def device_python(tmp_path_factory):
-    """A Python with numpy and ONNX Runtime, and nothing of edgeml."""
-    return make_python(tmp_path_factory.mktemp("python") / "device", [np, onnxruntime])
-
-
-@pytest.fixture(scope="session")
-def bare_python(tmp_path_factory):
-    """A Python without any package."""
-    return make_python(tmp_path_factory.mktemp("python") / "bare", [])
-
-
-@pytest.fixture(scope="session")
-def numpy_python(tmp_path_factory):
-    """A Python with numpy and no backend."""
-    return make_python(tmp_path_factory.mktemp("python") / "numpy", [np])
-
-
-@pytest.fixture(scope="session")
-def crashing_python(tmp_path_factory):
+def crashing_python(tmp_path_factory, make_python):
     """A Python whose ONNX Runtime ends the process with a segmentation fault where the graph is called ``bang``."""
     python = make_python(tmp_path_factory.mktemp("python") / "crashing", [np, onnxruntime])
     (site,) = python.parent.parent.glob("lib/python*/site-packages")

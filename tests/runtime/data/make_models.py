@@ -119,6 +119,21 @@ def make_onnx():
         [tensor("probabilities", f32, "m", 16)],
         [numpy_helper.from_array(np.array([True]), "which")],
     )
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    save_onnx(
+        "product",
+        [node("MatMul", ["features", "weights"], ["sums"])],
+        [tensor("features", f32, 1, 64)],
+        [tensor("sums", f32, 1, 64)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    save_onnx(
+        "long",
+        [node("Add", ["count", "one"], ["next"])],
+        [tensor("count", TensorProto.INT64, 1, 2)],
+        [tensor("next", TensorProto.INT64, 1, 2)],
+        [numpy_helper.from_array(np.array([1], dtype=np.int64), "one")],
+    )
     save_onnx("echo", [], [tensor("x", f32, 1, 16)], [tensor("x", f32, 1, 16)])
     save_onnx(
         "two",

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeml_devices import Verdict, bench, load_profile, match
+from edgeml_devices import Verdict, bench, check_budgets, load_profile, match
+from edgeml_devices.budgets import Evidence
+from edgeml_runtime.bundle import Bundle
 from edgeml_runtime.contract import BudgetName
 from edgeml_runtime.errors import ProjectError
 from edgeml_runtime.machine import probe_machine
+from edgeml_runtime.open_session import select_variant
 from edgeml_runtime.progress import Progress, ProgressEvent, silent
 from edgeml_train.networks.count import count_parameters
 from edgeml_train.slim.channels import Channels, kept_count, slimmed
@@ -23,14 +26,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeml_devices import BenchReport
+    from edgeml_devices import BudgetResult
     from edgeml_runtime.contract import Budget, Contract
     from edgeml_train.runs import TrainedRun
 
 __all__ = ["BudgetSearch", "Limits", "find_share", "judged_budgets", "largest_meeting", "limits_here", "shares"]
 
 _STEPS = 32
-_SECONDS = 1.0
+_SECONDS = 0.6
+_TIME_LIMIT_S = 20.0
+"""Of each share that is tried. Shares are compared with a limit and not with each other, and the next smaller one is a
+32nd away: what six processes leave open lies so near the limit that it may as well count as not met."""
 _TIMED = frozenset(
     {
         BudgetName.LATENCY_MS_P50,
@@ -113,7 +119,7 @@ def limits_here(contract: Contract, profile: str, folder: Path) -> Limits:
 
     Args:
         contract: The contract.
-        profile: Name of a device profile.
+        profile: Name of a device profile, or path of its ``.toml`` file.
         folder: The project's folder, whose ``devices/*.toml`` are known as well.
 
     Returns:
@@ -122,8 +128,10 @@ def limits_here(contract: Contract, profile: str, folder: Path) -> Limits:
     Raises:
         ProjectError: When the profile is unknown, and as for :func:`judged_budgets`.
     """
-    mismatch = () if profile == _HOST else match(load_profile(profile, project=folder), probe_machine()).reasons
-    return judged_budgets(contract, profile, mismatch)
+    if profile == _HOST:
+        return judged_budgets(contract, profile, ())
+    known = load_profile(profile, project=folder)
+    return judged_budgets(contract, known.name, match(known, probe_machine()).reasons)
 
 
 def shares(channels: Channels) -> list[float]:
@@ -163,12 +171,12 @@ def find_share(
 ) -> BudgetSearch:
     """Find the largest share of channels with which the budgets of a profile are surely met.
 
-    Every share that is tried is exported as a draft and benched as ``edgeml bench`` does; an inconclusive verdict
-    counts as not met.
+    Every share that is tried is exported as a draft, and what budgets ask of it is measured as ``edgeml bench`` does,
+    for a short time; an inconclusive verdict counts as not met.
 
     Args:
         run: What is slimmed; it is not changed.
-        profile: Name of a device profile.
+        profile: Name of a device profile, or path of its ``.toml`` file.
         channels: The channels of its network.
         example: float32 [2, …], features of two items.
         card: Markdown of about the length that the bundle's card will have.
@@ -215,7 +223,6 @@ class _Trial:
     ) -> None:
         self._run, self._profile, self._channels, self._example = run, profile, channels, example
         self._limits, self._card, self._progress = limits, card, progress
-        self._variants: tuple[str, ...] | None = None
         self.steps: list[BudgetStep] = []
 
     def step(self, keep: float) -> BudgetStep:
@@ -226,18 +233,19 @@ class _Trial:
         )
         fused = copy.deepcopy(self._run.fused)
         fused.network, _ = slimmed(fused.network, self._channels, keep, self._example)
-        results = {result.name: result for result in self._bench(fused).budgets}
-        judged = [results[budget.name] for budget in self._limits.judged]
+        judged = self._judge(fused)
         found = BudgetStep(
             keep=keep,
             parameters=count_parameters(fused.network),
-            values={result.name.value: result.value for result in judged},
+            values={_name(budget): result.value for budget, result in zip(self._limits.judged, judged, strict=True)},
             met=all(result.verdict is Verdict.PASS for result in judged),
         )
         self.steps.append(found)
         return found
 
-    def _bench(self, fused: object) -> BenchReport:
+    def _judge(self, fused: object) -> tuple[BudgetResult, ...]:
+        """The verdicts of the judged budgets, in their order; only what they are about is measured."""
+        judged = self._limits.judged
         with tempfile.TemporaryDirectory() as folder:
             draft = Path(folder) / "draft.edgeml"
             write_draft(
@@ -248,23 +256,38 @@ class _Trial:
                 card=self._card,
                 progress=silent,
             )
-            report = bench(
+            timed = [budget for budget in judged if budget.name in _TIMED]
+            if not timed:
+                return check_budgets(judged, _size_alone(draft.stat().st_size))
+            with Bundle.open(draft) as bundle:
+                named = {budget.variant or select_variant(bundle).id for budget in timed}
+            return bench(
                 draft,
                 device=self._profile,
-                variants=self._variants,
+                variants=sorted(named),
                 seconds=_SECONDS,
                 starts=1,
+                time_limit_s=_TIME_LIMIT_S,
                 project=self._run.project.folder,
-            )
-        # From the second draft on only what the budgets are about is timed.
-        named = {budget.variant or report.auto_variant for budget in self._limits.judged}
-        self._variants = tuple(sorted(name for name in named if name is not None)) or None
-        return report
+                budgets=judged,
+            ).budgets
+
+
+def _size_alone(size_bytes: int) -> Evidence:
+    """The evidence that budgets for the bundle's size need."""
+    return Evidence(provenance=None, variants={}, auto_variant=None, default_threads=1, bundle_bytes=size_bytes)
+
+
+def _name(budget: Budget) -> str:
+    """A budget's quantity, with what tells it from another limit for the same one."""
+    asked = (budget.variant, budget.backend, budget.threads and f"{budget.threads} threads")
+    given = ", ".join(str(part) for part in asked if part)
+    return f"{budget.name.value} ({given})" if given else budget.name.value
 
 
 def _found(limits: Limits, step: BudgetStep) -> str:
     texts = []
     for budget in limits.judged:
-        value = step.values[budget.name.value]
-        texts.append(f"{budget.name.value} {'not measured' if value is None else f'{value:.4g}'} of {budget.limit:g}")
+        value = step.values[_name(budget)]
+        texts.append(f"{_name(budget)} {'not measured' if value is None else f'{value:.4g}'} of {budget.limit:g}")
     return ", ".join(texts)
