@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use and again when the pins change.
-#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make timm    make debian
+#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make timm    make peers    make debian
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -13,6 +13,8 @@ RUNTIME_READY := $(RUNTIME_VENV)/.edgeml-ready
 TFLITE_READY := $(TFLITE_VENV)/.edgeml-ready
 TIMM := .build/timm
 TIMM_READY := $(TIMM)/.edgeml-ready
+PEERS := .build/peers
+PEERS_READY := $(PEERS)/.edgeml-ready
 DEMO := demo
 PYTEST_ARGS ?=
 # A process per core, and at most four: each loads PyTorch. The tests of a file share fixtures and stay together.
@@ -28,7 +30,7 @@ TFLITE_FITS := import sys, venv, ensurepip; sys.exit(sys.platform != "linux" or 
 TFLITE_PYTHON ?= $(shell for python in $(BIN)/python python3.11 python3; do \
 	"$$python" -c '$(TFLITE_FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test timm debian docs docs-check clean
+.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test timm peers debian docs docs-check clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -69,6 +71,12 @@ $(TIMM_READY): constraints.txt | $(READY)
 		-c constraints.txt timm torchvision
 	@touch $@
 
+# Beside .venv as well: their own pins would change it, and what they need beyond it is for other devices.
+$(PEERS_READY): constraints-peers.txt | $(READY)
+	@rm -rf $(PEERS)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target $(PEERS) -r constraints-peers.txt
+	@touch $@
+
 demo: $(READY)  ## Train on handwritten digits, export, bench and predict, in ./demo
 	$(BIN)/edgeml demo $(DEMO)
 
@@ -100,6 +108,8 @@ timm: $(TIMM_READY)  ## Put timm and torchvision into .build/timm, for the test 
 
 # The tests start daemons of their own: those of the packages are neither started now (policy-rc.d, exit code 101:
 # invoke-rc.d(8)) nor with the system.
+peers: $(PEERS_READY)  ## Put ExecuTorch and ncnn into .build/peers, for benchmarks/test_peers.py
+
 debian:  ## Install the Debian packages that some tests need, as root; otherwise say which are missing
 	@missing=; test "$$(uname -sm)" != "Linux x86_64" || command -v qemu-x86_64 >/dev/null || missing=qemu-user; \
 	test "$$(uname -s)" != Linux || PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$$missing openssh-server"; \
