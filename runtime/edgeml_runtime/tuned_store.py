@@ -179,8 +179,8 @@ def tuned_file(path: str | os.PathLike[str], stored: str | os.PathLike[str] | No
     return os.path.join(stored, os.path.basename(path) + FILE_SUFFIX) if os.path.isdir(stored) else stored
 
 
-def _entries(file: str) -> list[dict[str, Any]]:
-    """Everything a file remembers; nothing where it is missing, torn, too large or of another kind."""
+def _entries(file: str, level: int = logging.WARNING) -> list[dict[str, Any]]:
+    """Everything a file remembers; nothing where it is missing, torn, too large or of another kind, which is logged."""
     try:
         with open(file, "rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
@@ -193,9 +193,10 @@ def _entries(file: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        logger.warning("%s: cannot be read, and is not used: %s", file, error.strerror or error)
+        logger.log(level, "%s: cannot be read, and is not used: %s", file, error.strerror or error)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        logger.warning("%s: holds no tuned choice, and is not used: %s", file, str(error)[:200] or type(error).__name__)
+        reason = str(error)[:200] or type(error).__name__
+        logger.log(level, "%s: holds no tuned choice, and is not used: %s", file, reason)
     return []
 
 
@@ -242,7 +243,8 @@ def remember(file: str, situation: Situation, choice: Choice, measured: Mapping[
     """
     entry = {**situation.to_dict(), "choice": choice.to_dict(), "measured": dict(measured)}
     same = ("bundle", "machine", "asked")
-    others = [old for old in _entries(file) if any(old.get(key) != entry[key] for key in same)]
+    known = _entries(file, logging.DEBUG)  # whoever looked for a choice before has said what is wrong with it
+    others = [old for old in known if any(old.get(key) != entry[key] for key in same)]
     document = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "entries": [entry, *others][:_MAX_ENTRIES]}
     folder = os.path.dirname(os.path.abspath(file))
     temporary = os.path.join(folder, f".edgeml-{os.urandom(8).hex()}.tmp")
