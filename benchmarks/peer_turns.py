@@ -1,9 +1,9 @@
 """Time every peer and ours on one network, in turns within this one process, from the files of ``peer_files.py``.
 
 ``python benchmarks/peer_turns.py NETWORK PRECISION FOLDER`` prints one JSON object. Before anything is timed, every
-side has to compute what PyTorch does: a fast peer that is wrong ends the comparison. A round is a few calls of every
-side, in an order drawn anew; a side's time in it is the median of its calls. One thread: a side that takes more
-processor time than time ends the comparison too.
+side has to compute what PyTorch does: a fast peer that is wrong is left out, with what was found, and where ours is
+wrong the comparison ends. A round is a few calls of every side, in an order drawn anew; a side's time in it is the
+median of its calls. One thread: a side that takes more processor time than time ends the comparison too.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ OURS = {"onnx": ("onnx", None), "tflite": ("tflite", None), "onnx on openvino": 
 ROUND_NS = 2_000_000
 LEAST_CALLS = 3
 # Distance from PyTorch as a share of the standard deviation of what PyTorch gives: the largest for fp32, with the
-# export's own bound; the root mean square for int8. Random weights leave narrow margins between classes. A wrong scale
-# or layout comes to 1 and more, and to the agreement of chance.
-CLOSE = {FP32: 1e-4, INT8: 0.5}
+# export's own bound; the root mean square for int8, where the errors of many layers of random weights add up and the
+# decisions say more. A wrong scale or layout comes to 1 and more, and to the agreement of chance.
+CLOSE = {FP32: 1e-4, INT8: 1.0}
 AGREEMENT = {FP32: 1.0, INT8: 0.85}
 ONE_THREAD = 1.2
+
+
+class WrongResultError(Exception):
+    """A side does not compute what PyTorch does; the message says how far off it is."""
 
 
 def main() -> int:
@@ -97,16 +101,20 @@ def load(folder: Path, precision: str, items: Mapping[str, Array]) -> tuple[dict
             missing[name] = str(error)
             continue
         front = load_front(folder / FRONT_FILE, channels_last=peer.channels_last)
-        check_peer(name, precision, peer, front, items)
+        try:
+            check_peer(precision, peer, front, items)
+        except WrongResultError as error:
+            missing[name] = str(error)
+            continue
         calls[f"bare: {name}"] = bare_call(peer, front, items["raw"][0])
         calls[f"full: {name}"] = full_call(peer, front, items["raw"][0], reconstructs=reconstructs(items))
     for name, (form, backend) in OURS.items():
         try:
             model = Model.load(folder / BUNDLE, variant=f"{form}-{precision}", backend=backend)
         except BackendError as error:
-            missing[name] = str(error)
+            missing[name] = str(error).removeprefix(f"{folder / BUNDLE}: ")
             continue
-        check_ours(name, precision, model, items)
+        check_ours(precision, model, items)
         calls[f"ours: {name}"] = our_call(model, items["raw"][0])
     return calls, missing
 
@@ -148,27 +156,29 @@ def our_call(model: Model, raw: Array) -> Call:
     return lambda: predict(raw).label
 
 
-def check_peer(name: str, precision: str, peer: Peer, front: Front, items: Mapping[str, Array]) -> None:
+def check_peer(precision: str, peer: Peer, front: Front, items: Mapping[str, Array]) -> None:
     """Refuse a peer that computes something else than PyTorch, from the raw items by its front."""
     found = [np.array(peer.finish(peer.run(peer.prepare(front(raw))))) for raw in items["raw"]]
-    check(name, precision, np.concatenate(found), items["bare"], decides=not reconstructs(items))
+    check(precision, np.concatenate(found), items["bare"], decides=not reconstructs(items))
 
 
-def check_ours(name: str, precision: str, model: Model, items: Mapping[str, Array]) -> None:
+def check_ours(precision: str, model: Model, items: Mapping[str, Array]) -> None:
     """The same for a variant of ours, by its first output."""
     found = [next(iter(model.predict(raw).outputs.values())) for raw in items["raw"]]
-    check(f"ours, {name}", precision, np.stack(found), items["full"], decides=not reconstructs(items))
+    check(precision, np.stack(found), items["full"], decides=not reconstructs(items))
 
 
-def check(name: str, precision: str, found: Array, expected: Array, *, decides: bool) -> None:
+def check(precision: str, found: Array, expected: Array, *, decides: bool) -> None:
     """Refuse results that are not those of PyTorch.
 
     Args:
-        name: The side, for the message.
         precision: Decides how close is close.
         found: [items, …].
         expected: The same of PyTorch.
         decides: Whether the largest of an item's values is its class.
+
+    Raises:
+        WrongResultError: They are not.
     """
     expected = expected.reshape(len(expected), -1)
     found = found.reshape(expected.shape)
@@ -178,9 +188,9 @@ def check(name: str, precision: str, found: Array, expected: Array, *, decides: 
         distance = float(np.sqrt(np.square(found - expected).mean()) / expected.std())
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()) if decides else 1.0
     if not distance <= CLOSE[precision] or agreement < AGREEMENT[precision]:
-        raise SystemExit(
-            f"{name}, {precision}: expected PyTorch's results within {CLOSE[precision]:g} of their standard deviation, "
-            f"found {distance:.3g} and {agreement:.0%} of the decisions; do not time it"
+        raise WrongResultError(
+            f"expected PyTorch's results within {CLOSE[precision]:g} of their standard deviation, found {distance:.3g} "
+            f"and {agreement:.0%} of the decisions"
         )
 
 
