@@ -178,8 +178,8 @@ def test_a_budget_that_cannot_be_told_makes_the_pick_a_guess(make):
 
 
 def test_ranking_follows_the_percentile(make):
-    jumpy = make(way(threads=2), [np.array([0.8] * 15 + [4.0] * 5)] * 6)
-    steady = make(way(), [1.0] * 6)
+    jumpy = make(way(), [np.array([0.8] * 15 + [4.0] * 5)] * 6)
+    steady = make(way(threads=2), [1.0] * 6)
     assert pick(jumpy, steady, share=0.5)[0].chosen is jumpy
     assert pick(jumpy, steady, share=0.95)[0].chosen is steady
 
@@ -423,6 +423,7 @@ def test_a_lost_target_keeps_what_was_measured(two_variants):
     found = recommend(two_variants(), target=Search(TIMES, lost_after=3))
     assert (found.lost, found.exit_code) == ("the cable was pulled", 3)
     assert found.decision.chosen.choice == way(threads=2)
+    assert recommend(two_variants(), target=Search(TIMES, lost_after=1)).lost == "the cable was pulled"
     with pytest.raises(TargetError, match="cable"):
         recommend(two_variants(), target=Search(TIMES, lost_after=0))
 

@@ -178,6 +178,7 @@ def test_the_test_split_is_not_read(project, reference):
     assert same(trained(project, splits=poisoned)[0], reference[0])
 
 
+@pytest.mark.long  # interrupts its own process, which as a worker of pytest-xdist may not survive it
 def test_ctrl_c_comes_through_and_the_handler_stays(project, tmp_path):
     handler = signal.getsignal(signal.SIGINT)
 

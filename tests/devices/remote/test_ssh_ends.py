@@ -57,6 +57,7 @@ class TestTheDriver:
         driver.wait(60)
         server.assert_nothing_is_left()
 
+    @pytest.mark.long  # its driver may be done first where other tests run beside it
     def test_falls_silent(self, server, driver):
         """A device behind a connection that is neither alive nor closed."""
         (agent, _) = server.agents()
