@@ -57,6 +57,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object], str, str]] = {
         " or ".join(UNDECIDED),
         "what a test does whose budgets cannot be decided (default: fail)",
     ),
+    "baseline": ("PATH", Path, "a file or folder", "compare with earlier results: JSON of edgeml bench, or a folder"),
     "ssh-config": ("FILE", Path, "a file", "ssh configuration in place of your own"),
 }
 
@@ -128,6 +129,7 @@ def _open_session(config: pytest.Config, folders: pytest.TempPathFactory) -> Ses
         "threads": _option(config, "threads"),
         "time_limit_s": _option(config, "time-limit"),
         "ssh_config": _option(config, "ssh-config"),
+        "baseline": _option(config, "baseline"),
     }
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)  # of pytest-xdist
     shared = None if worker is None else folders.getbasetemp().parent / f"edgeml-{worker['testrunuid']}"

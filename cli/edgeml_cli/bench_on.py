@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from edgeml_cli.bench_reports import ReportFiles
     from edgeml_cli.session import Session
+    from edgeml_devices.emulator.target import BenchTarget
     from edgeml_devices.report import BenchReport
-    from edgeml_devices.targets import Target
     from edgeml_runtime.progress import Progress
 
 __all__ = ["bench_on"]
@@ -59,6 +59,7 @@ def bench_on(
         from edgeml_cli.bench_baseline import beside_earlier, open_baseline, worst_code
         from edgeml_cli.bench_reports import lost_bench, target_benches
         from edgeml_devices.bench import bench
+        from edgeml_devices.emulator.target import timed
         from edgeml_devices.native import read_runner
         from edgeml_devices.profiling import profile_bench
         from edgeml_devices.remote import bench_targets
@@ -67,10 +68,11 @@ def bench_on(
         earlier = open_baseline(baseline, model)
         also = None if earlier is None else earlier.undecided
 
-        def run(target: Target, progress: Progress) -> BenchReport:
+        def run(target: BenchTarget, progress: Progress) -> BenchReport:
+            able = timed(target, "--profile") if profile else None
             report = bench(model, target=target, also=also, progress=progress, **options)
-            if profile:
-                return profile_bench(report, target, backend=options.get("backend"), progress=progress)
+            if able is not None:
+                return profile_bench(report, able, backend=options.get("backend"), progress=progress)
             return report
 
         programs = [read_runner(path) for path in runners]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgeml_cli.session import Session
+    from edgeml_devices.emulator.target import BenchTarget
     from edgeml_devices.recommendation import Recommendation
     from edgeml_devices.report import BenchReport
-    from edgeml_devices.targets import Target
     from edgeml_runtime.progress import Progress
 
 __all__ = ["bench_recommend", "check_options", "file_for", "render_recommendation"]
@@ -120,12 +120,13 @@ def _recommend(
     if not targets:
         result = recommend(model, progress=progress, **options)
         return result, result.to_dict() | {"stored": None}
+    from edgeml_devices.emulator.target import timed
     from edgeml_devices.remote import bench_targets
 
     found: list[Recommendation] = []
 
-    def run(target: Target, progress: Progress) -> BenchReport:
-        found.append(recommend(model, target=target, progress=progress, **options))
+    def run(target: BenchTarget, progress: Progress) -> BenchReport:
+        found.append(recommend(model, target=timed(target, "a recommendation"), progress=progress, **options))
         return cast("BenchReport", found[0])  # asked for the same: what was lost, the exit code and the JSON form
 
     both = bench_targets(model, targets, run, config=ssh_config, progress=progress)

@@ -11,6 +11,7 @@ from edgeml_cli.render_alarms import render_alarms
 from edgeml_cli.render_baseline import render_baseline
 from edgeml_cli.render_bench import VERDICT_STYLES, render_against, render_conditions
 from edgeml_cli.render_choice import choice_text, ranking_text
+from edgeml_cli.render_instructions import render_instructions
 from edgeml_cli.render_lineage import lineage_text
 from edgeml_cli.render_operators import render_operators
 from edgeml_cli.render_table import simple_table
@@ -127,7 +128,8 @@ def render_bench(console: Console, report: Report) -> None:
     console.print(f"device: [bold]{escape(report['device'])}[/], {report['provenance']}")
     for reason in mismatch:
         console.print(f"  [yellow]{escape(reason)}[/]")
-    if any(variant["threads"] for variant in report["variants"]):
+    render_instructions(console, report)
+    if any(variant["threads"] and not variant.get("emulated") for variant in report["variants"]):
         console.print()
         console.print(_speed_table([*report["variants"], *report["further"]]))
     render_conditions(console, report)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from edgeml_devices.batches import Plan, measure_batches
 from edgeml_devices.bench_case import Case, assemble, further_reports, undecided, variant_reports
+from edgeml_devices.emulator.bench import emulate_variants, emulated_machine, open_bay
+from edgeml_devices.emulator.target import EmulatorTarget
 from edgeml_devices.fitting import explain_failure
 from edgeml_devices.host import HOST, host_profile, match
 from edgeml_devices.model_file import read_model, select
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from edgeml_devices.batches import Batch
+    from edgeml_devices.emulator.target import BenchTarget
     from edgeml_runtime.contract import Budget
     from edgeml_runtime.progress import Progress
 
@@ -95,7 +98,7 @@ def bench(
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     sustained_minutes: float | None = None,
     project: Path | None = None,
-    target: Target | None = None,
+    target: BenchTarget | None = None,
     budgets: Sequence[Budget] | None = None,
     earlier: Sequence[Batch] = (),
     also: Callable[[BenchReport], Collection[str]] | None = None,
@@ -122,7 +125,8 @@ def bench(
             once the budgets are decided.
         project: Folder whose ``devices/*.toml`` are known as well; None means the one the bundle lies in,
             or else the current one (:func:`~edgeml_devices.profile_files.find_project`).
-        target: Where to measure, or None for the machine at hand.
+        target: Where to measure, or None for the machine at hand. Under emulation nothing is timed: golden vectors
+            decide, and instructions are counted.
         budgets: What to judge in place of the contract's budgets for the device, or None for those.
         earlier: :attr:`BenchReport.batches` of a bench with the same arguments but for the budgets. It is gone on from,
             and its time counts; what it decides already is not measured again.
@@ -150,14 +154,22 @@ def bench(
     selected = select(model, variants, backend)
     project = project or find_project(Path(path))
     profile = None if device == HOST else load_profile(device, project=project)
-    machine = target.probe()
+    bay = None
+    if isinstance(target, EmulatorTarget):
+        if sustained_minutes is not None:
+            raise InputError("--sustained shows times over time, and under emulation nothing is timed: leave it out")
+        bay = open_bay(target, profile, model.path, threads)
+        machine, matched = emulated_machine(bay)
+    else:
+        machine = target.probe()
+        matched = match(profile or host_profile(machine), machine)
     profile = profile or host_profile(machine)
     case = Case(
         model=model,
         selected=selected,
         profile=profile,
         machine=machine,
-        matched=match(profile, machine),
+        matched=matched,
         project=project,
         sustained=sustained_minutes is not None,
         backend=backend,
@@ -166,7 +178,9 @@ def bench(
         began=datetime.now(UTC),
         also=also,
     )
-    if not case.matched.ok:
+    if bay is not None:
+        return assemble(case, emulate_variants(bay, selected, backend, progress), ())
+    if isinstance(target, EmulatorTarget) or not case.matched.ok:
         return _unmeasured(case)
     request = MeasureRequest(
         path=model.path,

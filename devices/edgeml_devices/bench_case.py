@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeml_devices.budgets import Evidence, check_budgets
 from edgeml_devices.conditions import disturbance
+from edgeml_devices.emulator.bench import emulation_notes
 from edgeml_devices.model_file import runnable
 from edgeml_devices.profile_files import mark_unknown
 from edgeml_devices.report import BenchReport, VariantReport, Verdict
@@ -129,8 +130,9 @@ def _evidence(
     batches: Sequence[Batch],
     further: Mapping[Choice, VariantReport] | None = None,
 ) -> Evidence:
+    emulated = any(variant.emulated is not None for variant in variants) and case.matched.ok
     return Evidence(
-        provenance=Provenance.MEASURED if batches else None,
+        provenance=Provenance.MEASURED if batches else Provenance.EMULATED if emulated else None,
         variants={variant.id: variant for variant in variants},
         auto_variant=batches[0].measurement.auto_variant if batches else auto_on(case),
         default_threads=case.profile.threads,
@@ -189,6 +191,7 @@ def _notes(case: Case, variants: Sequence[VariantReport], batches: Sequence[Batc
                 f"{variant.id}: ran on {variant.backend} {variant.backend_version}, where its golden vectors passed; "
                 f"its metrics are those of {own[variant.id]}"
             )
+    yield from emulation_notes(variants)
     slowed = _slowed(case, batches)
     if slowed is not None:
         yield f"{slowed} while measuring: a time over its limit counts as inconclusive"

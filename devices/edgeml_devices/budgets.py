@@ -70,8 +70,11 @@ def _report(budget: Budget, variant: str | None, evidence: Evidence) -> VariantR
 
 def _obstacle(budget: Budget, variant: str | None, evidence: Evidence) -> str | None:
     """Why a budget cannot be judged by these figures, or None where it can."""
-    if budget.name is BudgetName.INSTRUCTIONS:
-        return "instructions are counted under emulation, which this bench does not do"
+    if budget.name is BudgetName.INSTRUCTIONS and evidence.provenance is not Provenance.EMULATED:
+        emulated = any(report.emulated is not None for report in evidence.variants.values())
+        if emulated:
+            return "the emulated CPU is not the one that the device profile names: leave it out of --on"
+        return "instructions are counted under emulation: bench with --on emulator"
     if evidence.provenance is None:
         return "this machine is not the device"
     if evidence.provenance not in budget.accepts:
@@ -82,8 +85,8 @@ def _obstacle(budget: Budget, variant: str | None, evidence: Evidence) -> str | 
     report = _report(budget, variant, evidence)
     if report is None:
         return f"variant {variant} was not benched"
-    if report.latency is None:
-        return report.reason or f"variant {variant} has no figures"
+    if report.latency is None and (report.reason is not None or budget.name not in report.figures):
+        return report.reason or f"variant {variant} has no such figure"
     return _difference(budget, report, evidence) or report.unmeasured.get(budget.name)
 
 
@@ -104,10 +107,24 @@ def _difference(budget: Budget, report: VariantReport, evidence: Evidence) -> st
     stated, found = budget.backend_version, report.backend_version or "unknown"
     if stated is not None and found != stated and not found.startswith(f"{stated}."):
         return f"the budget is for {report.backend} {stated}; measured with {found}"
-    threads = budget.threads or evidence.default_threads
+    threads = budget.threads or (1 if budget.name is BudgetName.INSTRUCTIONS else evidence.default_threads)
     if report.threads != threads:
         return f"the budget is for {threads} thread(s); measured with {report.threads}: bench with --threads {threads}"
     return None
+
+
+def _other_version(budget: Budget, report: VariantReport) -> str | None:
+    """Why a count is not certain: it was made with another version than devices get, and the budget names none."""
+    found = report.emulated
+    if budget.name is not BudgetName.INSTRUCTIONS or budget.backend_version is not None or found is None:
+        return None
+    if found.counting is None or found.same_version:
+        return None
+    counted, shipped = found.counting.version, found.newest.version
+    return (
+        f"counted with {report.backend} {counted}, and devices get {shipped}: the budget accepts that if it says "
+        f'backend_version = "{counted}"'
+    )
 
 
 def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | None) -> tuple[Verdict, str]:
@@ -121,6 +138,11 @@ def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | N
     if breaks:
         return Verdict.FAIL, ""
     needed = calls_needed(SHARES[name]) if name in SHARES else 0
+    if name is BudgetName.INSTRUCTIONS:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"the limit lies within what counts differ by, {figure.low:,.0f} to {figure.high:,.0f}",
+        )
     if figure.n < needed:
         return Verdict.INCONCLUSIVE, f"{figure.n} calls are too few, {needed} are needed: raise --time-limit"
     if not math.isfinite(figure.low) and not math.isfinite(figure.high):
@@ -150,6 +172,9 @@ def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
         verdict = Verdict.FAIL if _is_too_big(budget, variant, evidence) else Verdict.NOT_MEASURED
         return replace(result, verdict=verdict, reason=obstacle or "")
     figure = report.figures[budget.name]
+    other = _other_version(budget, report)
+    if other is not None:
+        return replace(result, value=figure.value, verdict=Verdict.INCONCLUSIVE, reason=other)
     verdict, reason = _decide(budget.name, budget.limit, figure, evidence.disturbance)
     return replace(result, value=figure.value, verdict=verdict, reason=reason)
 

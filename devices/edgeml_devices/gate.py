@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgeml_devices.bench import DEFAULT_TIME_LIMIT_S, bench
 from edgeml_devices.budgets import Evidence, check_budgets
 from edgeml_devices.conditions import disturbance
+from edgeml_devices.gate_baseline import EarlierResults
 from edgeml_devices.gate_limits import gate_budgets, needs_measuring
 from edgeml_devices.gate_result import GateResult, TargetJudgement
 from edgeml_devices.host import HOST
@@ -19,6 +20,7 @@ from edgeml_devices.profile_files import find_project, load_profile
 from edgeml_devices.remote import TargetReport, bench_targets
 from edgeml_devices.report import Verdict
 from edgeml_runtime.bundle import Bundle
+from edgeml_runtime.contract import Provenance
 from edgeml_runtime.errors import BackendError, TargetError
 from edgeml_runtime.measure.bare import bare_format
 from edgeml_runtime.open_session import select_variant
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from edgeml_devices.emulator.target import BenchTarget
     from edgeml_devices.gate_store import GateStore
     from edgeml_devices.model_file import ModelFile
     from edgeml_devices.report import BenchReport, BudgetResult
-    from edgeml_devices.targets import Target
     from edgeml_runtime.contract import Budget
     from edgeml_runtime.progress import Progress
 
@@ -49,6 +51,7 @@ class GateSettings:
         threads: Threads of the backends, or None for the profile's number.
         time_limit_s: How long a variant may be measured on each target while a budget is inconclusive.
         ssh_config: ssh configuration in place of the user's, or None.
+        baseline: Earlier results to compare with: a file, or a folder of them; or None.
     """
 
     device: str = HOST
@@ -56,6 +59,7 @@ class GateSettings:
     threads: int | None = None
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
     ssh_config: Path | None = None
+    baseline: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,14 @@ class Gate:
     Args:
         settings: What all calls share.
         store: Where figures are kept, and who may measure.
+
+    Raises:
+        InputError: The earlier results cannot be read.
     """
 
     def __init__(self, settings: GateSettings, store: GateStore) -> None:
         self.settings, self._store = settings, store
+        self._earlier = None if settings.baseline is None else EarlierResults(settings.baseline)
 
     def judge(
         self,
@@ -85,6 +93,7 @@ class Gate:
         *,
         variant: str | None = None,
         limits: Mapping[str, float] | None = None,
+        backend_version: str | None = None,
     ) -> GateResult:
         """Judge a model, measuring what has not been measured yet.
 
@@ -92,6 +101,7 @@ class Gate:
             path: A bundle, or a bare ``.onnx`` or ``.tflite`` file.
             variant: The variant to judge, or None for those that the budgets name and the one that ``auto`` picks.
             limits: Limits by the name of a budget, in place of the contract's budgets; None or empty for those.
+            backend_version: Release of the backend that these limits are for, or None for any.
 
         Returns:
             The verdicts of every target.
@@ -102,13 +112,15 @@ class Gate:
             ProjectError: The device is unknown or its profile broken.
             BundleError: The bundle must not be used.
         """
-        subject = self._subject(str(path), variant, limits or {})
+        subject = self._subject(str(path), variant, limits or {}, backend_version)
         with self._store.exclusive():
             self._measure_all(subject)
             targets = tuple(self._judgement(subject, target) for target in self.settings.targets)
         return GateResult(model=subject.model.path, device=subject.device, targets=targets)
 
-    def _subject(self, path: str, variant: str | None, limits: Mapping[str, float]) -> _Subject:
+    def _subject(
+        self, path: str, variant: str | None, limits: Mapping[str, float], backend_version: str | None
+    ) -> _Subject:
         model, device = read_model(path), self.settings.device
         if device != HOST:
             device = load_profile(device, project=find_project(Path(path))).name
@@ -116,7 +128,7 @@ class Gate:
             model=model,
             digest=hashlib.sha256(Path(path).read_bytes()).hexdigest(),
             device=device,
-            budgets=gate_budgets(model, device, variant, limits, self.settings.threads),
+            budgets=gate_budgets(model, device, variant, limits, self.settings.threads, backend_version),
         )
 
     def _measure_all(self, subject: _Subject) -> None:
@@ -147,6 +159,8 @@ class Gate:
             report = None if entry is None else entry.report
             if report is None or report.lost is not None or not _is_open(report, budgets, subject.model):
                 continue
+            if report.provenance is Provenance.EMULATED:  # counting again would give the same
+                continue
             (further,) = self._bench(subject, variant, [target], budgets, report)
             if further.report is not None:
                 self._store.put(self._key(subject, target, variant), further)
@@ -159,7 +173,7 @@ class Gate:
         budgets: Sequence[Budget],
         earlier: BenchReport | None = None,
     ) -> tuple[TargetReport, ...]:
-        def run(target: Target, progress: Progress) -> BenchReport:
+        def run(target: BenchTarget, progress: Progress) -> BenchReport:
             return bench(
                 subject.model.path,
                 device=self.settings.device,
@@ -208,10 +222,15 @@ class Gate:
             mismatch=reports[0].mismatch if reports else (),
             variants=tuple(variant for report in reports for variant in report.variants),
             samples={variant: samples for report in reports for variant, samples in report.samples.items()},
-            budgets=tuple(judged(budget) for budget in subject.budgets),
+            budgets=(*(judged(budget) for budget in subject.budgets), *self._regressions(reports, target, subject)),
             notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
             lost=lost[0] if lost else None,
         )
+
+    def _regressions(self, reports: Sequence[BenchReport], target: str, subject: _Subject) -> tuple[BudgetResult, ...]:
+        if self._earlier is None:
+            return ()
+        return self._earlier.regressions(reports, target, subject.model.name)
 
 
 def _likely(model: ModelFile, target: str) -> str:

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeml_runtime.contract import Budget, BudgetName
+from edgeml_runtime.contract import Budget, BudgetName, Provenance
 from edgeml_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ def needs_measuring(budget: Budget) -> bool:
 
 
 def gate_budgets(
-    model: ModelFile, device: str, variant: str | None, limits: Mapping[str, float], threads: int | None
+    model: ModelFile,
+    device: str,
+    variant: str | None,
+    limits: Mapping[str, float],
+    threads: int | None,
+    backend_version: str | None = None,
 ) -> tuple[Budget, ...]:
     """The budgets to judge.
 
@@ -39,6 +44,7 @@ def gate_budgets(
         variant: The variant to judge, or None.
         limits: A test's own limits by name, or empty for those of the contract.
         threads: Threads that will be measured with, or None for the profile's number; own limits are for them.
+        backend_version: Release of the backend that own limits are for, or None for any.
 
     Returns:
         At least one budget. With a variant, all are for it: those of the contract that name another one are left out.
@@ -50,7 +56,20 @@ def gate_budgets(
         held = ", ".join(known.id for known in model.variants)
         raise InputError(f"{model.path}: no variant {variant}; expected one of {held}")
     if limits:
-        return tuple(_own(name, limit, device, variant, threads) for name, limit in limits.items())
+        common = Budget(
+            profile=device,
+            name=BudgetName.BUNDLE_MB,
+            limit=1.0,
+            variant=variant,
+            backend_version=backend_version,
+            threads=threads,
+        )
+        return tuple(_own(name, limit, common) for name, limit in limits.items())
+    if backend_version is not None:
+        raise InputError(
+            f"backend_version {backend_version!r} is for limits of a test's own: name one, such as {_EXAMPLE}; the "
+            "contract's budgets say theirs themselves"
+        )
     known = [budget for budget in model.budgets if budget.profile == device]
     chosen = [budget for budget in known if variant is None or budget.variant in {None, variant}]
     if not chosen:
@@ -60,14 +79,16 @@ def gate_budgets(
     return tuple(replace(budget, variant=variant) if needs_measuring(budget) else budget for budget in chosen)
 
 
-def _own(name: str, limit: float, device: str, variant: str | None, threads: int | None) -> Budget:
+def _own(name: str, limit: float, common: Budget) -> Budget:
     names = [known.value for known in BudgetName]
     if name not in names:
         raise InputError(f"unknown budget {name}; expected one of {', '.join(names)}")
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not (math.isfinite(limit) and limit > 0):
         raise InputError(f"{name}: expected a number above 0, found {limit!r}")
-    budget = Budget(profile=device, name=BudgetName(name), limit=float(limit), variant=variant, threads=threads)
-    return budget if needs_measuring(budget) else replace(budget, variant=None, threads=None)
+    budget = replace(common, name=BudgetName(name), limit=float(limit))
+    if budget.name is BudgetName.INSTRUCTIONS:
+        return replace(budget, accepts=(Provenance.EMULATED,))
+    return budget if needs_measuring(budget) else replace(budget, variant=None, threads=None, backend_version=None)
 
 
 def _nothing(model: ModelFile, device: str, variant: str | None, *, found: bool) -> str:

@@ -31,7 +31,12 @@ _LATENCIES = {
     BudgetName.LATENCY_MS_P95: "p95",
     BudgetName.LATENCY_MS_P99: "p99",
 }
-_OTHERS = (BudgetName.THROUGHPUT_PER_S, BudgetName.COLD_START_MS, BudgetName.PEAK_RSS_MB)
+_OTHERS = (
+    BudgetName.THROUGHPUT_PER_S,
+    BudgetName.COLD_START_MS,
+    BudgetName.PEAK_RSS_MB,
+    BudgetName.INSTRUCTIONS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ def bench_facts(values: Mapping[str, Any], *, measured_at: datetime) -> BenchFac
 
 def _variant(row: Mapping[str, Any]) -> VariantFacts:
     values = {name: row["latency_ms"][key] for name, key in _LATENCIES.items()}
-    values |= {name: row[name.value] for name in _OTHERS}
+    values |= {name: row[name.value] for name in _OTHERS if name.value in row}
     return VariantFacts(
         name=row.get("way") or row["id"],
         backend=row["backend"],

@@ -54,7 +54,14 @@ class EdgeBudget:
     def __init__(self, session: SessionGate, node: pytest.Item, tell: Callable[[list[dict[str, Any]]], None]) -> None:
         self._session, self._node, self._tell = session, node, tell
 
-    def __call__(self, path: str | os.PathLike[str], *, variant: str | None = None, **limits: float) -> GateResult:
+    def __call__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        variant: str | None = None,
+        backend_version: str | None = None,
+        **limits: float,
+    ) -> GateResult:
         """Judge a model; the test goes on only where it passes.
 
         Args:
@@ -62,6 +69,7 @@ class EdgeBudget:
                 pytest's root folder.
             variant: The variant to judge, or None for those that the budgets name and the one that
                 ``Model.load(path)`` picks.
+            backend_version: Release of the backend that the limits are for, such as ``"1.24"``, or None for any.
             limits: Limits such as ``latency_ms_p95=2.0``, in place of the contract's budgets for the device.
 
         Returns:
@@ -69,7 +77,9 @@ class EdgeBudget:
         """
         __tracebackhide__ = True
         try:
-            result = self._session.gate.judge(self._find(Path(path)), variant=variant, limits=limits)
+            result = self._session.gate.judge(
+                self._find(Path(path)), variant=variant, limits=limits, backend_version=backend_version
+            )
         except EdgemlError as error:
             reason = str(error)
         else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeml_devices.batches import Batch
     from edgeml_devices.conditions import Conditions
+    from edgeml_devices.emulator.found import EmulatedVariant
     from edgeml_devices.intervals import Figure
     from edgeml_devices.profile import DeviceProfile
     from edgeml_devices.profiling import ProfiledBench
@@ -142,6 +143,7 @@ class VariantReport:
         processes: In how many processes its latency was measured.
         fits: False where it was proved not to run within the device's memory, and runs with more.
         curve: How its latency went over time; empty unless the bench was a sustained one.
+        emulated: What was found under emulation, or None where it was not emulated.
         reason: Why it was not measured, or None.
     """
 
@@ -159,6 +161,7 @@ class VariantReport:
     processes: int = 0
     fits: bool = True
     curve: tuple[CurvePoint, ...] = ()
+    emulated: EmulatedVariant | None = None
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,12 +182,14 @@ class VariantReport:
             "throughput_per_s": self._value(BudgetName.THROUGHPUT_PER_S),
             "cold_start_ms": self._value(BudgetName.COLD_START_MS),
             "peak_rss_mb": self._value(BudgetName.PEAK_RSS_MB),
+            "instructions": self._value(BudgetName.INSTRUCTIONS),
             "intervals": {name.value: _interval(figure) for name, figure in self.figures.items()},
             "unmeasured": {name.value: reason for name, reason in self.unmeasured.items()},
             "starts": [start.to_dict() for start in self.starts],
             "processes": self.processes,
             "fits": self.fits,
             "curve": [point.to_dict() for point in self.curve],
+            "emulated": None if self.emulated is None else self.emulated.to_dict(),
             "reason": self.reason,
         }
 
@@ -255,7 +260,7 @@ class BenchReport:
     def exit_code(self) -> int:
         """0 where every budget passed; 1 where one failed or the bundle does not fit; 4 where the evidence is too thin.
 
-        Before all that, 3 where the target was lost.
+        Before all that, 3 where the target was lost. 1 as well where golden vectors fail under emulation.
 
         The bundle does not fit where the variant that ``auto`` picks, or each one that was benched, does not run within
         the device's memory. The evidence is too thin where a budget is inconclusive or was not measured, or where
@@ -265,9 +270,13 @@ class BenchReport:
             return TargetError.exit_code
         verdicts = {result.verdict for result in self.budgets}
         too_big = {variant.id for variant in self.variants if not variant.fits}
-        if Verdict.FAIL in verdicts or self.auto_variant in too_big or len(too_big) == len(self.variants):
+        golden_failed = any(one.emulated is not None and not one.emulated.passed for one in self.variants)
+        if golden_failed or Verdict.FAIL in verdicts:
             return 1
-        nothing_measured = self.provenance is None or all(variant.latency is None for variant in self.variants)
+        if self.auto_variant in too_big or len(too_big) == len(self.variants):
+            return 1
+        empty = all(variant.latency is None and variant.emulated is None for variant in self.variants)
+        nothing_measured = self.provenance is None or empty
         return 4 if nothing_measured or verdicts - {Verdict.PASS} else 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -291,16 +291,17 @@ def _parse_limit(limits: Table, name: BudgetName, profile: str, value: object, p
         backend=table.text("backend") if table.has("backend") else None,
         backend_version=table.text("backend_version") if table.has("backend_version") else None,
         threads=table.integer("threads", low=1, high=4096) if table.has("threads") else None,
-        accepts=_parse_accepts(table),
+        accepts=_parse_accepts(table, name),
     )
     table.refuse_unknown()
     return budget
 
 
-def _parse_accepts(table: Table) -> tuple[Provenance, ...]:
+def _parse_accepts(table: Table, name: BudgetName) -> tuple[Provenance, ...]:
+    usual = Provenance.EMULATED if name is BudgetName.INSTRUCTIONS else Provenance.MEASURED
     known = {item.value: item for item in Provenance}
     path = table.at("accepts")
-    words = table.texts("accepts", (Provenance.MEASURED.value,))
+    words = table.texts("accepts", (usual.value,))
     for index, word in enumerate(words):
         if word and word not in known:
             expected = f"one of {', '.join(known)}"

@@ -49,7 +49,7 @@ def plain(text):
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("name", ["list", "show", "probe"])
+@pytest.mark.parametrize("name", ["list", "show", "probe", "setup-emulator"])
 def test_every_part_has_help_json_and_debug(edgeml, name):
     outcome = edgeml("devices", name, "--help")
     assert outcome.code == 0
@@ -72,7 +72,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(edgeml):
     outcome = edgeml("devices", "lst")
     assert (outcome.code, outcome.stdout) == (2, "")
     assert "did you mean 'list'?" in outcome.stderr
-    assert "the commands are list, show, probe." in edgeml("devices", "zzz").stderr
+    assert "the commands are list, show, probe, setup-emulator." in edgeml("devices", "zzz").stderr
 
 
 def test_list_names_every_profile(edgeml, folder):

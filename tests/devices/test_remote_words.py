@@ -49,7 +49,7 @@ def test_an_address_is_written_as_it_is_read(address):
 
 WRONG = [
     ("", "unknown target ''"),
-    ("raspberry", "unknown target 'raspberry': expected local, ssh://"),
+    ("raspberry", "unknown target 'raspberry': expected local, emulator"),
     ("http://pi5", "unknown target"),
     ("ssh://", "unknown target"),
     ("ssh://pi@:22", "unknown target"),

@@ -63,8 +63,8 @@ __all__ = ["command"]
     "targets",
     metavar="TARGET",
     multiple=True,
-    help="Where: local, ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]. May be given "
-    "several times.",
+    help="Where: local, emulator[://CPU], ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]. "
+    "May be given several times.",
 )
 @click.option(
     "--runner",
@@ -130,7 +130,8 @@ def command(
 ) -> int:
     """Measure speed and memory against the budgets.
 
-    MODEL is a bundle, or a bare .onnx or .tflite file; it is measured on this machine, or where --on says. Figures
+    MODEL is a bundle, or a bare .onnx or .tflite file; it is measured on this machine, or where --on says; under
+    emulation (--on emulator) golden vectors are tested and instructions counted, and nothing is timed. Figures
     count as measured only when that machine matches the device profile; otherwise the verdict is not_measured and the
     exit code 4. Exits 1 when a budget is exceeded, the bundle does not fit into the device's memory, or it is slower
     than OTHER by more than 5 % or clearly worse than in FILE, 4 when that cannot be told, and 3 when a target cannot be

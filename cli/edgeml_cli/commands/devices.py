@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeml_cli.commands.setup_emulator import setup_emulator_command
 from edgeml_cli.named_group import NamedGroup
 from edgeml_cli.session import Session, common_options
 
@@ -138,3 +139,6 @@ def _place(name: str) -> Path:
     from edgeml_devices.profile_files import CONTRACT_FILE, PROJECT_FOLDER
 
     return Path(PROJECT_FOLDER, f"{name}.toml") if Path(CONTRACT_FILE).is_file() else Path(f"{name}.toml")
+
+
+command.add_command(setup_emulator_command)

@@ -1,4 +1,7 @@
-"""The names of targets: ``local``, ``ssh://[user@]host[:port][/path/of/python]``, ``adb://serial[/path/of/python]``."""
+"""The names of targets.
+
+``local``, ``emulator[://CPU]``, ``ssh://[user@]host[:port][/path/of/python]`` and ``adb://serial[/path/of/python]``.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 from edgeml_runtime.errors import InputError
 
-__all__ = ["LOCAL", "AdbAddress", "SshAddress", "parse_target"]
+__all__ = ["LOCAL", "AdbAddress", "EmulatorAddress", "SshAddress", "parse_target"]
 
 LOCAL = "local"
-_FORM = f"expected {LOCAL}, ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]"
+_EMULATOR = "emulator"
+_FORM = (
+    f"expected {LOCAL}, {_EMULATOR}[://CPU], ssh://[user@]host[:port][/path/of/python] or adb://serial[/path/of/python]"
+)
 _ADB = "adb://"
 
 
@@ -53,6 +59,29 @@ class AdbAddress:
         return f"{_ADB}{self.serial}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorAddress:
+    """An emulated CPU on this machine.
+
+    Attributes:
+        cpu: QEMU's name of the CPU model, or None for the one that the device profile names.
+    """
+
+    cpu: str | None = None
+
+    def __str__(self) -> str:
+        return _EMULATOR if self.cpu is None else f"{_EMULATOR}://{self.cpu}"
+
+
+def _parse_emulator(text: str) -> EmulatorAddress:
+    cpu = text.removeprefix(_EMULATOR).removeprefix("://")
+    if text != _EMULATOR and not cpu:
+        raise InputError(f"target {text!r}: {_FORM}; name a CPU model of QEMU, such as {_EMULATOR}://cortex-a76")
+    if any(sign.isspace() or not sign.isprintable() for sign in cpu):
+        raise InputError(f"target {text!r}: {_FORM}; a CPU model holds no spaces")
+    return EmulatorAddress(cpu=cpu or None)
+
+
 def _parse_adb(text: str) -> AdbAddress:
     serial, _, path = text.removeprefix(_ADB).partition("/")
     if not serial:
@@ -71,7 +100,7 @@ def _python(path: str) -> str:
     return path.removeprefix("/~/")
 
 
-def parse_target(text: str) -> SshAddress | AdbAddress | None:
+def parse_target(text: str) -> SshAddress | AdbAddress | EmulatorAddress | None:
     """Read the name of a target.
 
     Args:
@@ -85,6 +114,8 @@ def parse_target(text: str) -> SshAddress | AdbAddress | None:
     """
     if text == LOCAL:
         return None
+    if text == _EMULATOR or text.startswith(f"{_EMULATOR}://"):
+        return _parse_emulator(text)
     if text.startswith(_ADB):
         return _parse_adb(text)
     try:

@@ -7,10 +7,11 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeml_devices.remote.address import LOCAL, AdbAddress, SshAddress, parse_target
+from edgeml_devices.emulator.target import EmulatorTarget
+from edgeml_devices.remote.address import LOCAL, AdbAddress, EmulatorAddress, SshAddress, parse_target
 from edgeml_devices.remote.native import NativeTarget
 from edgeml_devices.remote.target import AdbTarget, PythonTarget, SshTarget
-from edgeml_devices.targets import LocalTarget, Target
+from edgeml_devices.targets import LocalTarget
 from edgeml_runtime.errors import InputError, TargetError
 from edgeml_runtime.progress import silent
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from edgeml_devices.emulator.target import BenchTarget
     from edgeml_devices.native.runner import Runner
     from edgeml_devices.remote.adb import AdbLimits
     from edgeml_devices.remote.ssh import SshLimits
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ManyReport", "TargetReport", "bench_targets"]
 
+_Address = SshAddress | AdbAddress | EmulatorAddress
 _DeviceTarget = PythonTarget | NativeTarget
+_HereTarget = LocalTarget | EmulatorTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +83,9 @@ class ManyReport:
         return {"targets": [one.to_dict() for one in self.targets]}
 
 
-def _addresses(names: Sequence[str]) -> dict[str, SshAddress | AdbAddress | None]:
+def _addresses(names: Sequence[str]) -> dict[str, _Address | None]:
     """The targets by their names."""
-    found: dict[str, SshAddress | AdbAddress | None] = {}
+    found: dict[str, _Address | None] = {}
     for text in names:
         address = parse_target(text)
         name = LOCAL if address is None else str(address)
@@ -95,7 +99,7 @@ class _Job:
     """One target's bench; its outcome is kept until all have ended."""
 
     def __init__(
-        self, name: str, target: LocalTarget | _DeviceTarget, run: Callable[[Target, Progress], BenchReport]
+        self, name: str, target: _HereTarget | _DeviceTarget, run: Callable[[BenchTarget, Progress], BenchReport]
     ) -> None:
         self.name, self.target, self._run_bench = name, target, run
         self.report: BenchReport | None = None
@@ -108,13 +112,13 @@ class _Job:
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the thread
             self.error = error
         finally:
-            if not isinstance(self.target, LocalTarget):
+            if not isinstance(self.target, _HereTarget):
                 self.target.close()
 
     def conclude(self) -> TargetReport:
         """What was found; the target was closed."""
         lost = str(self.error) if self.report is None else self.report.lost
-        left = () if isinstance(self.target, LocalTarget) else self.target.left
+        left = () if isinstance(self.target, _HereTarget) else self.target.left
         return TargetReport(target=self.name, report=self.report, lost=lost, left=left)
 
 
@@ -129,7 +133,7 @@ def _named(name: str, progress: Progress, lock: threading.Lock) -> Progress:
 def bench_targets(
     path: str | os.PathLike[str],
     names: Sequence[str],
-    run: Callable[[Target, Progress], BenchReport],
+    run: Callable[[BenchTarget, Progress], BenchReport],
     *,
     config: Path | None = None,
     runners: Sequence[Runner] = (),
@@ -141,8 +145,8 @@ def bench_targets(
 
     Args:
         path: The model, of whose size there must be room on the devices.
-        names: ``local``, ``ssh://[user@]host[:port][/path/of/python]`` or ``adb://serial[/path/of/python]``, at least
-            one; each machine once.
+        names: ``local``, ``emulator[://CPU]``, ``ssh://[user@]host[:port][/path/of/python]`` or
+            ``adb://serial[/path/of/python]``, at least one; each machine once.
         run: Benches on one target: :func:`edgeml_devices.bench.bench` with the other arguments bound.
         config: ssh configuration in place of the user's, or None.
         runners: Programs that measure a bare model on the devices reached over adb, in place of a Python there.
@@ -167,9 +171,11 @@ def bench_targets(
         raise InputError(f"a runner measures on devices reached over adb; expected an adb://serial, found {given}")
     room = os.path.getsize(path) if os.path.exists(path) else 0
 
-    def reach(address: SshAddress | AdbAddress | None) -> LocalTarget | _DeviceTarget:
+    def reach(address: _Address | None) -> _HereTarget | _DeviceTarget:
         if address is None:
             return LocalTarget()
+        if isinstance(address, EmulatorAddress):
+            return EmulatorTarget(cpu=address.cpu)
         if isinstance(address, SshAddress):
             return SshTarget(address, config=config, room_bytes=room, limits=limits)
         if runners:
@@ -188,7 +194,7 @@ def _run_all(jobs: Sequence[_Job], progress: Progress) -> None:
     """Run the job of this machine in this thread, where an interrupt reaches it, and the others in theirs."""
     lock = threading.Lock()
     tell = {job.name: _named(job.name, progress, lock) if len(jobs) > 1 else progress for job in jobs}
-    remote = [job for job in jobs if not isinstance(job.target, LocalTarget)]
+    remote = [job for job in jobs if not isinstance(job.target, _HereTarget)]
     # A second interrupt need not wait for them: a device cleans up without its driver as well.
     threads = [threading.Thread(target=job.run, args=(tell[job.name],), daemon=True) for job in remote]
     for thread in threads:
@@ -201,7 +207,7 @@ def _run_all(jobs: Sequence[_Job], progress: Progress) -> None:
             thread.join()
     except BaseException:
         for job in remote:
-            if not isinstance(job.target, LocalTarget):
+            if not isinstance(job.target, _HereTarget):
                 job.target.cancel()
         for thread in threads:
             thread.join()

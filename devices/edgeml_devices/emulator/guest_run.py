@@ -1,0 +1,166 @@
+"""One guest process: started with a request, limited in time, and its ending told in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import edgeml_runtime
+from edgeml_devices.emulator import guest
+from edgeml_devices.emulator.identity import make_root
+from edgeml_runtime.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeml_devices.emulator.identity import CpuIdentity
+    from edgeml_devices.emulator.sysroot import Emulator, Site, Sysroot
+
+__all__ = ["GUEST_LIMIT_S", "GuestFailure", "GuestJob", "run_guest"]
+
+GUEST_LIMIT_S = 300.0
+"""A guest that has not ended by then is killed."""
+
+RECORDS = "counts.bin"
+PLUGIN = "count.so"
+# EX_IOERR of sysexits(3): the plug-in cannot write.
+CANNOT_WRITE = 74
+# What backends say though nothing is wrong.
+CHATTER = ("INFO:", "WARNING: ")
+
+
+class GuestFailure(Exception):  # noqa: N818 - a variant that fails on a CPU is a result here, not an error of the caller
+    """A guest gave no answer; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestJob:
+    """What a guest is to run, and on what.
+
+    Attributes:
+        sysroot: The set-up.
+        site: Backends to run it with.
+        emulator: The QEMU to run it under.
+        identity: The CPU.
+        request: See :func:`edgeml_devices.emulator.guest.job.answer`.
+        plugin: The compiled plug-in, or None not to count.
+        limit_s: Seconds after which the guest is killed.
+    """
+
+    sysroot: Sysroot
+    site: Site
+    emulator: Emulator
+    identity: CpuIdentity
+    request: dict[str, Any]
+    plugin: Path | None = None
+    limit_s: float = GUEST_LIMIT_S
+
+
+def run_guest(job: GuestJob) -> tuple[dict[str, Any], bytes]:
+    """Run a guest to its end.
+
+    Args:
+        job: What to run.
+
+    Returns:
+        Its answer, and what the plug-in wrote; empty without one.
+
+    Raises:
+        GuestFailure: It crashed, hung, or answered with an error.
+        StorageError: The disk is full.
+    """
+    with _folder(job) as folder:
+        done = _run(job, folder)
+        if done.returncode == CANNOT_WRITE:
+            raise StorageError(f"{folder}: expected room for the counts, found: {_last_line(done.stderr)}")
+        answer = _answer(job, done)
+        records = folder / RECORDS
+        return answer, records.read_bytes() if records.exists() else b""
+
+
+@contextmanager
+def _folder(job: GuestJob) -> Iterator[Path]:
+    """A folder with the code the guest imports, the root it sees, and room for what it writes."""
+    with tempfile.TemporaryDirectory(prefix="edgeml-emulator-") as name:
+        folder = Path(name)
+        package = folder / "code/edgeml_devices/emulator"
+        package.mkdir(parents=True)
+        for inner in (package.parent, package):
+            (inner / "__init__.py").touch()
+        (package / "guest").symlink_to(Path(str(guest.__file__)).parent)
+        (folder / "code/edgeml_runtime").symlink_to(Path(str(edgeml_runtime.__file__)).parent)
+        (folder / "tmp").mkdir()
+        (folder / "root").mkdir()
+        make_root(job.sysroot, job.identity, folder / "root")
+        if job.plugin is not None:
+            (folder / PLUGIN).symlink_to(job.plugin)
+        yield folder
+
+
+def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
+    request = {**job.request, "path": os.path.abspath(job.request["path"])}
+    command = job.sysroot.command(
+        ("-m", "edgeml_devices.emulator.guest", json.dumps(request)),
+        cpu=job.identity.cpu,
+        emulator=job.emulator,
+        # Relative to the folder: QEMU splits the words at commas.
+        plugin=None if job.plugin is None else f"./{PLUGIN},out={RECORDS}",
+        root=folder / "root",
+    )
+    environment = {**job.sysroot.environment(job.site, (folder / "code",)), "TMPDIR": str(folder / "tmp")}
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=job.limit_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise GuestFailure(f"the guest did not end within {job.limit_s:g} s and was killed") from None
+    except OSError as error:
+        raise GuestFailure(f"QEMU {job.emulator.version} cannot be started: {error}") from error
+
+
+def _answer(job: GuestJob, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise GuestFailure(_ending(job, done)) from None
+    if not isinstance(answer, dict) or done.returncode != 0:
+        raise GuestFailure(_ending(job, done))
+    if "error" in answer:
+        raise GuestFailure(str(answer["error"]))
+    return answer
+
+
+def _ending(job: GuestJob, done: subprocess.CompletedProcess[str]) -> str:
+    where = f"under QEMU {job.emulator.version} with CPU {job.identity.cpu}"
+    if done.returncode == -signal.SIGILL:
+        return f"the guest executed an instruction that the CPU does not have (illegal instruction), {where}"
+    if done.returncode < 0:
+        try:
+            name = signal.Signals(-done.returncode).name
+        except ValueError:
+            name = str(-done.returncode)
+        text = f"the guest was ended by signal {name} {where}"
+    else:
+        text = f"the guest ended with status {done.returncode} and no answer {where}"
+    last = _last_line(done.stderr)
+    return f"{text}: {last}" if last else text
+
+
+def _last_line(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith(CHATTER)]
+    return lines[-1] if lines else ""
