@@ -140,9 +140,9 @@ def shown(ratio: SpeedRatio) -> str:
     return f"{ratio.ratio.value:.3f} ({ratio.ratio.low:.3f} – {ratio.ratio.high:.3f})"
 
 
-def bundle(path: Path, layers: int) -> None:
+def bundle(path: Path, layers: int, width: int = WIDTH) -> None:
     """Write a bundle with such a network as its only variant."""
-    model = chain(layers)
+    model = chain(layers, width)
     contract = parse_contract(CONTRACT, source="chain")
     items = np.random.default_rng(1).uniform(-1, 1, (8, 4)).astype(np.float32)
     backend = load_backend("onnxruntime").create(model, input_names=["x"], output_names=["scores"], threads=1)
@@ -176,13 +176,13 @@ def bundle(path: Path, layers: int) -> None:
     write_bundle(path, contract=contract, variants=[variant], members=members)
 
 
-def chain(layers: int) -> bytes:
+def chain(layers: int, width: int = WIDTH) -> bytes:
     """Products of a vector with one matrix, one after the other, between two others, and a softmax."""
     rng = np.random.default_rng(0)
     constants = {
-        "first": rng.normal(0, 1, (4, WIDTH)).astype(np.float32),
-        "matrix": rng.normal(0, WIDTH**-0.5, (WIDTH, WIDTH)).astype(np.float32),
-        "last": rng.normal(0, 1, (WIDTH, 4)).astype(np.float32),
+        "first": rng.normal(0, 1, (4, width)).astype(np.float32),
+        "matrix": rng.normal(0, width**-0.5, (width, width)).astype(np.float32),
+        "last": rng.normal(0, 1, (width, 4)).astype(np.float32),
     }
     nodes = [helper.make_node("MatMul", ["x", "first"], ["h0"])]
     nodes += [helper.make_node("MatMul", [f"h{number}", "matrix"], [f"h{number + 1}"]) for number in range(layers)]

@@ -170,11 +170,17 @@ def budget_table(budgets: list[Report]) -> Table:
     table = simple_table("budget", "<variant", "limit", "value", "<verdict")
     for budget in budgets:
         verdict = budget["verdict"]
-        value = "–" if budget["value"] is None else f"{budget['value']:.4g}"
+        limit, value = (_figure_text(budget["name"], budget[key]) for key in ("limit", "value"))
         style = VERDICT_STYLES.get(verdict, "default")
         name = budget.get("way") or budget["variant"] or "–"
-        table.add_row(budget["name"], escape(name), f"{budget['limit']:g}", value, f"[{style}]{verdict}[/]")
+        table.add_row(budget["name"], escape(name), limit, value, f"[{style}]{verdict}[/]")
     return table
+
+
+def _figure_text(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if name == "instructions" else f"{value:.4g}"
 
 
 def render_prediction(console: Console, report: Report) -> None:

@@ -97,6 +97,11 @@ def _is_too_big(budget: Budget, variant: str | None, evidence: Evidence) -> bool
     return counted and report is not None and not report.fits
 
 
+def _gives_other_outputs(report: VariantReport | None) -> bool:
+    """Whether golden vectors fail, or crash, on the device's CPU: then no budget is kept."""
+    return report is not None and report.emulated is not None and not report.emulated.passed
+
+
 def _difference(budget: Budget, report: VariantReport, evidence: Evidence) -> str | None:
     """How the way of measuring differs from the one the budget is for, or None."""
     own = evidence.own_backends.get(report.id, report.backend)
@@ -169,7 +174,8 @@ def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
     obstacle = _obstacle(budget, variant, evidence)
     report = _report(budget, variant, evidence)
     if obstacle is not None or report is None:
-        verdict = Verdict.FAIL if _is_too_big(budget, variant, evidence) else Verdict.NOT_MEASURED
+        failed = _is_too_big(budget, variant, evidence) or _gives_other_outputs(report)
+        verdict = Verdict.FAIL if failed else Verdict.NOT_MEASURED
         return replace(result, verdict=verdict, reason=obstacle or "")
     figure = report.figures[budget.name]
     other = _other_version(budget, report)

@@ -187,7 +187,8 @@ class Gate:
             )
 
         try:
-            return bench_targets(subject.model.path, targets, run, config=self.settings.ssh_config).targets
+            config = self.settings.ssh_config
+            return bench_targets(subject.model.path, targets, run, config=config, layers=False).targets
         except TargetError as error:
             (target,) = targets  # of several, the one that is lost is in the report
             return (TargetReport(target=target, report=None, lost=str(error)),)

@@ -164,6 +164,7 @@ def _fetch_all(layout: Layout, lock: Lock, mirrors: Mirrors, progress: Progress)
     meter = _Meter(lock=lock, progress=progress)
     for package in lock.packages:
         meter.message = f"{package.name} {package.version}"
+        meter(0)
         into = _download(layout, package)
         fetch(
             package.pool,

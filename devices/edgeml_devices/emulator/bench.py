@@ -6,11 +6,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from edgeml_devices.emulator.guest_run import GuestTimeout
 from edgeml_devices.emulator.identity import ask_cpu
 from edgeml_devices.emulator.layout import Layout
 from edgeml_devices.emulator.plugin_build import build_plugin
 from edgeml_devices.emulator.set_up import open_sysroot
-from edgeml_devices.emulator.variant import Bay, emulate_variant
+from edgeml_devices.emulator.variant import Bay, emulate_variant, unable
 from edgeml_devices.host import Match
 from edgeml_devices.intervals import Figure
 from edgeml_devices.report import VariantReport
@@ -75,6 +76,7 @@ def open_bay(target: EmulatorTarget, profile: DeviceProfile | None, path: str, t
         identity=ask_cpu(sysroot, cpu),
         plugin=build_plugin(layout),
         limit_s=target.limit_s,
+        layers=target.layers,
     )
 
 
@@ -124,12 +126,22 @@ def emulate_variants(
     progress(ProgressEvent(step="emulate", done=0, total=len(variants), message=bay.identity.cpu))
     workers = min(MOST_GUESTS, len(os.sched_getaffinity(0)), len(variants))
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = [pool.submit(emulate_variant, bay, variant, backend or variant.backend) for variant in variants]
+        futures = [pool.submit(_emulate, bay, variant, backend or variant.backend) for variant in variants]
         reports = []
         for number, (variant, future) in enumerate(zip(variants, futures, strict=True), 1):
-            reports.append(_report(variant, future.result()))
+            reports.append(future.result())
             progress(ProgressEvent(step="emulate", done=number, total=len(variants), message=variant.id))
     return tuple(reports)
+
+
+def _emulate(bay: Bay, variant: VariantFile, backend: str) -> VariantReport:
+    reason = unable(bay, variant, backend)
+    if reason is not None:
+        return VariantReport(id=variant.id, size_bytes=variant.size_bytes, reason=reason)
+    try:
+        return _report(variant, emulate_variant(bay, variant, backend))
+    except GuestTimeout as error:
+        return VariantReport(id=variant.id, size_bytes=variant.size_bytes, reason=str(error))
 
 
 def _report(variant: VariantFile, found: EmulatedVariant) -> VariantReport:
@@ -143,7 +155,7 @@ def _report(variant: VariantFile, found: EmulatedVariant) -> VariantReport:
         threads=1,
         figures={} if found.counts is None else {BudgetName.INSTRUCTIONS: _figure(found.calls)},
         emulated=found,
-        reason=None if failed is None else f"{failed.backend} {failed.version or ''}: {failed.failure}",
+        reason=found.uncounted if failed is None else f"{failed.backend} {failed.version or ''}: {failed.failure}",
     )
 
 
@@ -157,13 +169,21 @@ def _figure(calls: Sequence[int]) -> Figure:
     )
 
 
-def emulation_notes(variants: Sequence[VariantReport]) -> Iterator[str]:
-    """What a reader should know of an emulated bench, one sentence each.
+def emulation_notes(variants: Sequence[VariantReport], profile: DeviceProfile, machine: Machine) -> Iterator[str]:
+    """What a reader should know of an emulated bench, one sentence each; nothing of another one.
 
     Args:
         variants: Their reports.
+        profile: The device.
+        machine: The emulated machine.
     """
     found = [variant.emulated for variant in variants if variant.emulated is not None]
+    lacking = sorted(set(profile.isa) - set(machine.isa))
+    if found and lacking:
+        yield (
+            f"{machine.cpu} as QEMU emulates it lacks {', '.join(lacking)}, which {profile.name} has: other kernels may "
+            "run there, with other counts"
+        )
     others = (
         f"{one.newest.backend}: counted with {one.counting.version} under QEMU {one.counting.qemu}; devices get "
         f"{one.newest.version}, which QEMU {one.newest.qemu} runs and cannot count"

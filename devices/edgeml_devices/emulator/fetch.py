@@ -155,6 +155,8 @@ def _attempt(address: str, part: Path, size_bytes: int, timeout_s: float, arrive
     with _opened(request, timeout_s) as response:
         resumed = have > 0 and response.status == http.client.PARTIAL_CONTENT
         done = have if resumed else 0
+        if response.length not in (None, size_bytes - done):
+            raise _OtherFileError(f"expected {size_bytes} bytes, found a file of {done + (response.length or 0)}")
         with part.open("ab" if resumed else "wb") as stream:
             while done < size_bytes and (chunk := _read(response, min(CHUNK_BYTES, size_bytes - done))):
                 stream.write(chunk)

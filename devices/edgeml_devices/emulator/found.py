@@ -77,6 +77,7 @@ class EmulatedVariant:
         counts: Those of the inference in the middle, by class, or None.
         layers: Those of each layer; empty where they were not told apart.
         layers_reason: Why not, or None.
+        uncounted: Why nothing was counted, though golden vectors ran, or None.
         warning: Set where an int8 variant does not use what the CPU has for int8.
     """
 
@@ -87,6 +88,7 @@ class EmulatedVariant:
     counts: ClassCounts | None = None
     layers: tuple[LayerCounts, ...] = ()
     layers_reason: str | None = None
+    uncounted: str | None = None
     warning: str | None = None
 
     @property
@@ -110,5 +112,6 @@ class EmulatedVariant:
             "counts": None if self.counts is None else self.counts.to_dict(),
             "layers": [layer.to_dict() for layer in self.layers],
             "layers_reason": self.layers_reason,
+            "uncounted": self.uncounted,
             "warning": self.warning,
         }

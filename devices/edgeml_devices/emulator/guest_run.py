@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeml_devices.emulator.identity import CpuIdentity
     from edgeml_devices.emulator.sysroot import Emulator, Site, Sysroot
 
-__all__ = ["GUEST_LIMIT_S", "GuestFailure", "GuestJob", "run_guest"]
+__all__ = ["GUEST_LIMIT_S", "GuestFailure", "GuestJob", "GuestTimeout", "run_guest"]
 
 GUEST_LIMIT_S = 300.0
 """A guest that has not ended by then is killed."""
@@ -38,6 +38,10 @@ CHATTER = ("INFO:", "WARNING: ")
 
 class GuestFailure(Exception):  # noqa: N818 - a variant that fails on a CPU is a result here, not an error of the caller
     """A guest gave no answer; the message says why."""
+
+
+class GuestTimeout(GuestFailure):
+    """A guest was killed at its time limit, which says nothing about what it would have given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,8 @@ def run_guest(job: GuestJob) -> tuple[dict[str, Any], bytes]:
         Its answer, and what the plug-in wrote; empty without one.
 
     Raises:
-        GuestFailure: It crashed, hung, or answered with an error.
+        GuestFailure: It crashed, or answered with an error.
+        GuestTimeout: It hung.
         StorageError: The disk is full.
     """
     with _folder(job) as folder:
@@ -128,7 +133,7 @@ def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
             timeout=job.limit_s,
         )
     except subprocess.TimeoutExpired:
-        raise GuestFailure(f"the guest did not end within {job.limit_s:g} s and was killed") from None
+        raise GuestTimeout(f"the guest did not end within {job.limit_s:g} s and was killed") from None
     except OSError as error:
         raise GuestFailure(f"QEMU {job.emulator.version} cannot be started: {error}") from error
 

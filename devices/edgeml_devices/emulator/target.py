@@ -23,11 +23,13 @@ class EmulatorTarget:
         cpu: QEMU's name of the CPU model, or None for the one the device profile names.
         layout: The cache, or None for the default one.
         limit_s: Seconds after which a guest is killed.
+        layers: Whether to count each layer as well, which takes about as long again.
     """
 
     cpu: str | None = None
     layout: Layout | None = None
     limit_s: float = GUEST_LIMIT_S
+    layers: bool = True
 
 
 def timed(target: BenchTarget, purpose: str) -> Target:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeml_devices.emulator.counting import read_records
 from edgeml_devices.emulator.found import EmulatedVariant, GoldenRun, LayerCounts
-from edgeml_devices.emulator.guest_run import GuestFailure, GuestJob, run_guest
+from edgeml_devices.emulator.guest_run import GuestFailure, GuestJob, GuestTimeout, run_guest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeml_devices.model_file import VariantFile
     from edgeml_devices.profile import DeviceProfile
 
-__all__ = ["Bay", "emulate_variant", "int8_warning", "pick_site"]
+__all__ = ["Bay", "emulate_variant", "int8_warning", "pick_site", "unable"]
 
 PACKAGES = {"litert": ("ai-edge-litert", "tflite-runtime"), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",)}
 """Backend name → distributions that bring it."""
@@ -37,6 +37,7 @@ class Bay:
         identity: The CPU.
         plugin: The compiled plug-in, or None not to count.
         limit_s: Seconds after which a guest is killed.
+        layers: Whether to count each layer as well.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Bay:
     identity: CpuIdentity
     plugin: Path | None
     limit_s: float
+    layers: bool
 
 
 def pick_site(sysroot: Sysroot, backend: str, runtimes: tuple[str, ...], *, countable: bool) -> Site | None:
@@ -67,30 +69,55 @@ def pick_site(sysroot: Sysroot, backend: str, runtimes: tuple[str, ...], *, coun
     return None
 
 
+def unable(bay: Bay, variant: VariantFile, backend: str) -> str | None:
+    """Why a variant cannot run on a device at all, whatever its file holds.
+
+    Args:
+        bay: Where.
+        variant: Which.
+        backend: What is to run it.
+
+    Returns:
+        A reason, or None where it can.
+    """
+    missing = sorted(set(variant.requires_isa) - bay.identity.features)
+    if missing:
+        return f"it needs a CPU with {', '.join(missing)}, which {bay.identity.cpu} has not"
+    if pick_site(bay.sysroot, backend, bay.profile.runtimes, countable=False) is not None:
+        return None
+    held = sorted({f"{name} {version}" for site in bay.sysroot.sites for name, version in site.versions})
+    needed = " or ".join(PACKAGES.get(backend, (backend,)))
+    return f"it needs {needed}, and the emulated {bay.sysroot.architecture} has {', '.join(held)}"
+
+
 def emulate_variant(bay: Bay, variant: VariantFile, backend: str) -> EmulatedVariant:
     """Test and count one variant.
 
     Args:
         bay: Where.
-        variant: Which.
+        variant: Which; one that :func:`unable` says nothing against.
         backend: What runs it.
 
     Returns:
-        What was found; a guest that crashes or hangs is a failure of its golden vectors.
+        What was found; a guest that crashes is a failure of its golden vectors, and one that hangs while it counts has
+        no counts.
 
     Raises:
+        GuestTimeout: The guest that only tests golden vectors hung.
         StorageError: The disk is full.
         TargetError: The plug-in's records are broken.
     """
     newest_site = pick_site(bay.sysroot, backend, bay.profile.runtimes, countable=False)
     countable = pick_site(bay.sysroot, backend, bay.profile.runtimes, countable=True)
     cpu = bay.identity.cpu
-    if newest_site is None:
-        return EmulatedVariant(cpu=cpu, newest=_missing(bay, backend))
+    assert newest_site is not None, "asked for a variant that cannot run there"
     newest, _ = _golden(bay, variant, backend, newest_site, bay.sysroot.newest)
     if countable is None or bay.plugin is None:
         return EmulatedVariant(cpu=cpu, newest=newest)
-    counting, found = _golden(bay, variant, backend, countable, bay.sysroot.counting, plugin=bay.plugin)
+    try:
+        counting, found = _golden(bay, variant, backend, countable, bay.sysroot.counting, plugin=bay.plugin)
+    except GuestTimeout as error:
+        return EmulatedVariant(cpu=cpu, newest=newest, uncounted=f"while counting, {error}")
     if found is None:
         return EmulatedVariant(cpu=cpu, newest=newest, counting=counting)
     answer, counted = found
@@ -103,26 +130,19 @@ def emulate_variant(bay: Bay, variant: VariantFile, backend: str) -> EmulatedVar
         calls=counted.calls,
         counts=counted.median,
         layers=_named(names, counted) if told else (),
-        layers_reason=answer["layers"].get("error") or (None if told else "its layers and the marks do not agree"),
+        layers_reason=None if not bay.layers else _reason(answer, told=told),
         warning=int8_warning(variant.id, counted.median, bay.identity.features),
     )
+
+
+def _reason(answer: Mapping[str, Any], *, told: bool) -> str | None:
+    error: str | None = answer["layers"].get("error")
+    return error or (None if told else "its layers and the marks do not agree")
 
 
 def _named(names: list[Mapping[str, str]], counted: Counted) -> tuple[LayerCounts, ...]:
     pairs = zip(names, counted.layers, strict=True)
     return tuple(LayerCounts(name=each["name"], type=each["type"], counts=counts) for each, counts in pairs)
-
-
-def _missing(bay: Bay, backend: str) -> GoldenRun:
-    held = ", ".join(sorted({f"{name} {version}" for site in bay.sysroot.sites for name, version in site.versions}))
-    needed = " or ".join(PACKAGES.get(backend, (backend,)))
-    return GoldenRun(
-        qemu=bay.sysroot.newest.version,
-        backend=backend,
-        version=None,
-        cases=0,
-        failure=f"{needed} is needed, and the emulated {bay.sysroot.architecture} has {held}",
-    )
 
 
 def _golden(
@@ -138,13 +158,15 @@ def _golden(
             "variant": variant.id,
             "backend": None if backend == variant.backend else backend,
             "count": plugin is not None,
-            "layers": plugin is not None,
+            "layers": plugin is not None and bay.layers,
         },
         plugin=plugin,
         limit_s=bay.limit_s,
     )
     try:
         answer, records = run_guest(job)
+    except GuestTimeout:
+        raise
     except GuestFailure as failure:
         known = dict(site.versions)
         version = next((known[name] for name in PACKAGES.get(backend, ()) if name in known), None)

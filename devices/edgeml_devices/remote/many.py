@@ -139,6 +139,7 @@ def bench_targets(
     runners: Sequence[Runner] = (),
     limits: SshLimits | None = None,
     adb_limits: AdbLimits | None = None,
+    layers: bool = True,
     progress: Progress = silent,
 ) -> ManyReport:
     """Bench on every target at the same time.
@@ -152,6 +153,7 @@ def bench_targets(
         runners: Programs that measure a bare model on the devices reached over adb, in place of a Python there.
         limits: Bounds of the connections over ssh.
         adb_limits: Bounds of the connections over adb.
+        layers: Whether to count each layer under emulation.
         progress: Told what is measured; the message begins with the target's name where there are several.
 
     Returns:
@@ -175,7 +177,7 @@ def bench_targets(
         if address is None:
             return LocalTarget()
         if isinstance(address, EmulatorAddress):
-            return EmulatorTarget(cpu=address.cpu)
+            return EmulatorTarget(cpu=address.cpu, layers=layers)
         if isinstance(address, SshAddress):
             return SshTarget(address, config=config, room_bytes=room, limits=limits)
         if runners:

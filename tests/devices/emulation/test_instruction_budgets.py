@@ -87,7 +87,6 @@ def test_a_budget_for_a_version_that_was_not_counted_is_not_measured():
         (budget(backend="openvino"), {}, Provenance.EMULATED, "openvino"),
         (budget(), {"emulated": None, "figures": {}}, Provenance.MEASURED, "--on emulator"),
         (budget(), {}, None, "emulated CPU is not the one"),
-        (budget(), {"reason": "golden vectors fail"}, Provenance.EMULATED, "golden vectors fail"),
         (budget(), {"figures": {}}, Provenance.EMULATED, "no such figure"),
     ],
 )
@@ -95,6 +94,15 @@ def test_what_does_not_count(asked, changes, provenance, text):
     result = judge(asked, replace(counted(), **changes), provenance)
     assert result.verdict is NOT_MEASURED
     assert text in result.reason
+
+
+@pytest.mark.parametrize("run", ["newest", "counting"])
+def test_golden_vectors_that_fail_fail_the_budget(run):
+    broken = replace(NEWEST if run == "newest" else COUNTING, failure="1 of 10 golden cases fail")
+    report = replace(counted(**{run: broken}), reason="onnxruntime 1.32.0: 1 of 10 golden cases fail")
+    result = judge(budget(), report)
+    assert result.verdict is FAIL
+    assert "golden cases fail" in result.reason
 
 
 def test_the_profile_may_have_more_threads():
