@@ -22,7 +22,7 @@ PUBLIC_NAMES = {
     "edgeml_runtime.measure": "",
     "edgeml_pages": """
         STYLES Bar Cell Html Plot Scale bars code document escaped figure folded gallery gauge judged legend section
-        size_text table tag xml_text yes_no
+        size_text stack table tag xml_text yes_no
     """,
     "edgeml_evaluate": """
         EventLoss Interval LabelledData MetricValue OperatingPoint PairedLoss Ranking Score SliceLoss
@@ -34,6 +34,10 @@ PUBLIC_NAMES = {
         BenchReport BudgetResult Ceiling DeviceProfile Probe Verdict bench check_budgets known_profiles list_profiles
         load_profile match measure_ceilings probe_host probe_profile
     """,
+    "edgeml_devices.emulator": """
+        ARCHITECTURES Emulator SetUp Site Sysroot cache_folder open_sysroot remove_emulator set_up_emulator
+    """,
+    "edgeml_devices.emulator.guest": "",
     "edgeml_devices.native": "Runner RunnerKind read_runner",
     "edgeml_devices.profilers": "",
     "edgeml_devices.pages": "bench_page",

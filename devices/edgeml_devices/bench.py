@@ -177,6 +177,7 @@ def bench(
         threads=threads,
         began=datetime.now(UTC),
         also=also,
+        emulated=bay is not None,
     )
     if bay is not None:
         return assemble(case, emulate_variants(bay, selected, backend, progress), ())

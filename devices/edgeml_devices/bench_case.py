@@ -50,6 +50,7 @@ class Case:
         threads: The only number of threads to bench, or None for the profile's and those that budgets name.
         began: When, in UTC.
         also: Names what is worth measuring longer for other reasons than budgets, or None.
+        emulated: Whether the machine is an emulated one, on which nothing is timed.
     """
 
     model: ModelFile
@@ -64,6 +65,7 @@ class Case:
     threads: int | None
     began: datetime
     also: Callable[[BenchReport], Collection[str]] | None
+    emulated: bool = False
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -130,7 +132,7 @@ def _evidence(
     batches: Sequence[Batch],
     further: Mapping[Choice, VariantReport] | None = None,
 ) -> Evidence:
-    emulated = any(variant.emulated is not None for variant in variants) and case.matched.ok
+    emulated = case.emulated and case.matched.ok
     return Evidence(
         provenance=Provenance.MEASURED if batches else Provenance.EMULATED if emulated else None,
         variants={variant.id: variant for variant in variants},
@@ -191,7 +193,7 @@ def _notes(case: Case, variants: Sequence[VariantReport], batches: Sequence[Batc
                 f"{variant.id}: ran on {variant.backend} {variant.backend_version}, where its golden vectors passed; "
                 f"its metrics are those of {own[variant.id]}"
             )
-    yield from emulation_notes(variants)
+    yield from emulation_notes(variants, case.profile, case.machine)
     slowed = _slowed(case, batches)
     if slowed is not None:
         yield f"{slowed} while measuring: a time over its limit counts as inconclusive"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edgeml_devices.conditions import Conditions
+from edgeml_devices.emulator.classes import ClassCounts
 from edgeml_devices.intervals import Figure
 from edgeml_runtime.contract import BudgetName
 from edgeml_runtime.errors import InputError
@@ -51,6 +52,7 @@ class VariantFacts:
         runner: The native program that ran the bare model in place of the runtime, or None.
         sustained: Whether it was measured without a break until the machine was hot.
         figures: What was measured; empty where it did not run.
+        counts: Instructions of one inference by class, or None where they were not counted.
     """
 
     name: str
@@ -60,6 +62,7 @@ class VariantFacts:
     runner: str | None
     sustained: bool
     figures: Mapping[BudgetName, Figure] = field(default_factory=dict)
+    counts: ClassCounts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,13 @@ def _variant(row: Mapping[str, Any]) -> VariantFacts:
             for name, value in values.items()
             if value is not None
         },
+        counts=_counts(row),
     )
+
+
+def _counts(row: Mapping[str, Any]) -> ClassCounts | None:
+    stated = (row.get("emulated") or {}).get("counts")
+    return None if stated is None else ClassCounts.from_dict(stated)
 
 
 def _figure(value: float, ends: Mapping[str, float | None] | None, calls: int) -> Figure:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeml_devices.emulator.classes import ClassCounts
+
 __all__ = ["DeviceProfile", "Range", "ReferenceLatency", "Statistic"]
 
 
@@ -47,6 +49,8 @@ class ReferenceLatency:
         latency_ms: The time of one inference at batch 1.
         statistic: Which of the measured times that is, or None where that is not known.
         source: Where the figure was published.
+        file_bytes: Size of the network's file, or None for a network whose instructions come along.
+        instructions: Those of one inference on such a core, which estimates are calibrated with, or None likewise.
     """
 
     model: str
@@ -56,11 +60,15 @@ class ReferenceLatency:
     latency_ms: float
     statistic: Statistic | None
     source: str
+    file_bytes: int | None = None
+    instructions: ClassCounts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
         statistic = None if self.statistic is None else self.statistic.value
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"statistic": statistic}
+        instructions = None if self.instructions is None else self.instructions.to_dict()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"statistic": statistic, "instructions": instructions}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ from edgeml_runtime.fields import FaultCollector, Table, describe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["parse_profile"]
+    from edgeml_devices.emulator.classes import ClassCounts
+
+__all__ = ["parse_profile", "read_reference"]
 
 _MOST_CORES = 4096
 _MOST_BYTES = 1 << 50
@@ -19,6 +21,7 @@ _MOST_MHZ = 20_000
 _MOST_GB_PER_S = 10_000
 _MOST_GMAC_PER_S = 1_000_000
 _MOST_MS = 3_600_000
+_MOST_INSTRUCTIONS = 1 << 50
 _WITHOUT_SOURCE = ("name", "title", "arch", "match", "references", "sources")
 
 
@@ -44,8 +47,29 @@ def _range(table: Table, key: str) -> Range:
     return Range(low=0, high=0)
 
 
-def _reference(item: Any, path: str, faults: FaultCollector) -> ReferenceLatency:
+def _instructions(table: Table) -> ClassCounts:
+    from edgeml_devices.emulator.classes import CLASS_TITLES, ClassCounts
+
+    counts = ClassCounts.of(table.integer(key, 0, low=0, high=_MOST_INSTRUCTIONS) for key in CLASS_TITLES)
+    if table.ok and counts.total == 0:
+        table.faults.add(table.path, f"a count of at least one of {', '.join(CLASS_TITLES)}", "none")
+    table.refuse_unknown()
+    return counts
+
+
+def read_reference(item: Any, path: str, faults: FaultCollector) -> ReferenceLatency:
+    """Read one table of ``[[references]]``.
+
+    Args:
+        item: The table.
+        path: Its key path, for faults.
+        faults: Told of every fault.
+
+    Returns:
+        The reference; what has a fault in it is not to be used.
+    """
     table = Table(item, path, faults)
+    counted = table.has("instructions") or table.has("file_bytes")
     reference = ReferenceLatency(
         model=table.text("model"),
         precision=_optional_text(table, "precision"),
@@ -54,6 +78,8 @@ def _reference(item: Any, path: str, faults: FaultCollector) -> ReferenceLatency
         latency_ms=table.number("latency_ms", low=1e-6, high=_MOST_MS),
         statistic=table.member("statistic", Statistic) if table.has("statistic") else None,
         source=table.text("source", question="Where does the figure come from?"),
+        file_bytes=table.integer("file_bytes", low=1, high=_MOST_BYTES) if counted else None,
+        instructions=_instructions(table.table("instructions", required=True)) if counted else None,
     )
     table.refuse_unknown()
     return reference
@@ -91,7 +117,7 @@ def _read(data: Mapping[str, Any], table: Table) -> DeviceProfile:
         match_cores=_range(matching, "cores"),
         match_memory_bytes=_range(matching, "memory_bytes") if matching.has("memory_bytes") else None,
         references=tuple(
-            _reference(item, f"references[{index}]", faults)
+            read_reference(item, f"references[{index}]", faults)
             for index, item in enumerate(table.items("references", required=False))
         ),
         sources=_sources(sources, [key for key in data if key not in _WITHOUT_SOURCE]),

@@ -25,6 +25,8 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         # A TOML basic string is a JSON string, but for the one control character that JSON leaves as it is.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, dict):
+        return f"{{ {', '.join(_lines(value))} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, float) and value.is_integer() and abs(value) >= 1000:

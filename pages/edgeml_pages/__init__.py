@@ -1,6 +1,6 @@
 """Pages in one file: frame, tables and charts as HTML and SVG that load nothing and run nothing."""
 
-from edgeml_pages.charts import Bar, bars, gauge
+from edgeml_pages.charts import Bar, bars, gauge, stack
 from edgeml_pages.frame import (
     Cell,
     Html,
@@ -41,6 +41,7 @@ __all__ = [
     "legend",
     "section",
     "size_text",
+    "stack",
     "table",
     "tag",
     "xml_text",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bar", "bars", "gauge", "place", "stretched"]
+__all__ = ["Bar", "bars", "gauge", "place", "stack", "stretched"]
 
 _BAR_HEIGHT = 10
 _BAR_GAP = 4
@@ -48,6 +48,29 @@ def bars(title: str, parts: Sequence[Bar]) -> str:
         for index, bar in enumerate(parts)
     )
     return stretched(title, "bars", 100, height, f'<path class="axis" d="M0 0V{height}"/>{drawn}')
+
+
+def stack(title: str, parts: Sequence[Bar]) -> str:
+    """One horizontal bar of pieces one behind the other, as wide as there is room.
+
+    Args:
+        title: What it shows, with its figures.
+        parts: The pieces, from the left, together at most 1 long; the style sheet has the classes ``k1`` to ``k7`` for
+            them. Those without length are left out.
+
+    Returns:
+        One ``svg`` element.
+    """
+    drawn, at = [], 0.0
+    for part in parts:
+        if part.share > 0:
+            drawn.append(
+                f'<rect class="{part.style}" x="{place(100 * at)}" width="{place(100 * part.share)}" '
+                f'height="{_BAR_HEIGHT}" vector-effect="non-scaling-stroke"/>'
+            )
+        at += part.share
+    axis = f'<path class="axis" d="M0 0V{_BAR_HEIGHT}"/>'
+    return stretched(title, "stack", 100, _BAR_HEIGHT, f"{axis}{''.join(drawn)}")
 
 
 def gauge(title: str, *, value: float, low: float, high: float, limit: float, over: bool) -> str:

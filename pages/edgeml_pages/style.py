@@ -7,13 +7,13 @@ STYLE = """
 :root {
   --ground: #fff; --ink: #1b1e21; --muted: #5b6167; --line: #d8dcdf; --soft: #f3f5f6;
   --own: #bf5b04; --model: #2468c8; --good: #17784a; --bad: #bc2a2a; --unsure: #8a6100;
-  --third: #7d4bb3; --fifth: #b0255f;
+  --third: #7d4bb3; --fifth: #b0255f; --pale: #8c9196;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #15181b; --ink: #e5e8ea; --muted: #9ca4ab; --line: #363c42; --soft: #1f2327;
     --own: #e59a50; --model: #74abf2; --good: #62c794; --bad: #f28b8b; --unsure: #dcb45a;
-    --third: #c39be8; --fifth: #f08bb4;
+    --third: #c39be8; --fifth: #f08bb4; --pale: #666d73;
   }
 }
 * { box-sizing: border-box; }
@@ -87,6 +87,33 @@ text.strong { fill: var(--ink); }
 .span { fill: var(--model); opacity: .4; }
 .span.over { fill: var(--bad); }
 .ring { fill: none; stroke: var(--ink); stroke-width: 1.5px; }
+.k1 { fill: var(--own); background: var(--own); }
+.k2 { fill: var(--model); background: var(--model); }
+.k3 { fill: var(--third); background: var(--third); }
+.k4 { fill: var(--good); background: var(--good); }
+.k5 { fill: var(--muted); background: var(--muted); }
+.k6 { fill: var(--ink); background: var(--ink); }
+.k7 { fill: var(--pale); background: var(--pale); }
+svg.stack { width: 100%; height: .85rem; }
+svg.stack rect { stroke: var(--ground); stroke-width: .5px; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: .5rem 2rem; }
+.pairs figure { max-width: 46rem; }
+.stacked { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .1rem .6rem; margin: .6rem 0;
+  font-size: .85rem; }
+.stacked svg, .told { grid-column: 1 / -1; }
+.told { color: var(--muted); overflow-wrap: anywhere; }
+.amount { text-align: end; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.pick { display: grid; grid-template-columns: clamp(9rem, 40%, 15rem) minmax(0, 1fr) 4rem; gap: 0 .6rem;
+  align-items: center; position: relative; padding: .05rem .25rem; font-size: .8rem; cursor: pointer; }
+.pick input { position: absolute; width: 1px; height: 1px; margin: 0; opacity: 0; }
+.pick .name { display: flex; gap: .3rem; white-space: nowrap; }
+.pick .name span { flex: none; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
+.pick .name .tail { flex: 0 1 auto; min-width: 0; direction: rtl; text-align: left; }
+.whole { display: block; text-align: start; white-space: nowrap; }
+.pick .told { display: none; }
+.pick input:checked ~ .told, .pick input:focus-visible ~ .told { display: block; }
+.pick:has(input:checked) { background: var(--soft); }
+.pick:has(input:focus-visible) { outline: 2px solid var(--model); }
 summary { cursor: pointer; padding: .3rem 0; color: var(--model); }
 dt { font-weight: 600; margin-top: .5rem; }
 dd { margin: 0; max-width: 46rem; }

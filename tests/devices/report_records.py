@@ -11,10 +11,14 @@ from edgeml_devices.against import SpeedComparison, SpeedRatio
 from edgeml_devices.baseline import compare_with
 from edgeml_devices.bench import bench
 from edgeml_devices.conditions import Conditions
+from edgeml_devices.emulator.classes import ClassCounts
+from edgeml_devices.emulator.found import EmulatedVariant, GoldenRun, LayerCounts
 from edgeml_devices.intervals import Figure
 from edgeml_devices.past import bench_facts
-from edgeml_devices.report import Verdict
+from edgeml_devices.profile_files import load_profile
+from edgeml_devices.report import VariantReport, Verdict
 from edgeml_devices.reports import TargetBench, make_record
+from edgeml_runtime.contract import BudgetName, Provenance
 
 BUDGETS = {
     "raspberry-pi-4b": {
@@ -88,3 +92,62 @@ def record_of(bundle, report, *, exit_code=None, history=None, **more):
     values = report.to_dict() | {"against": None, "baseline": None} | more
     code = report.exit_code if exit_code is None else exit_code
     return make_record(bundle, [TargetBench(values=values, samples=report.samples)], exit_code=code, history=history)
+
+
+LONG_NAME = "mobilenet/block_1/depthwise/BiasAdd;mobilenet/block_1/depthwise/conv;mobilenet/block_1/bias"
+
+
+def counts(fp_fma=0, int8_dot=0, other=0):
+    return ClassCounts(fp_fma=fp_fma, int8_dot=int8_dot, load_store=1_000, branch=200, other=other)
+
+
+def emulated(id_, whole, layers, *, failure=None, warning=None, cpu="cortex-a76"):
+    """A variant that was emulated: its golden vectors pass on the newest version, and on the counted one or not."""
+    newest = GoldenRun(qemu="10.0.2", backend="onnxruntime", version="1.32.0", cases=10)
+    counting = GoldenRun(qemu="7.2.22", backend="onnxruntime", version="1.24.4", cases=10, failure=failure)
+    found = EmulatedVariant(
+        cpu=cpu,
+        newest=newest,
+        counting=counting,
+        calls=(whole.total,) * 20,
+        counts=whole,
+        layers=layers,
+        layers_reason=None if layers else "its layers and the marks do not agree",
+        warning=warning,
+    )
+    figure = Figure(value=float(whole.total), low=whole.total * 0.998, high=whole.total * 1.002, n=20)
+    return VariantReport(
+        id=id_,
+        size_bytes=40_000,
+        backend="onnxruntime",
+        backend_version="1.24.4",
+        threads=1,
+        figures={BudgetName.INSTRUCTIONS: figure},
+        emulated=found,
+        reason=None if failure is None else f"onnxruntime 1.24.4: {failure}",
+    )
+
+
+def emulated_report(bundle, simulate, *, failure=None, warning=None, device="raspberry-pi-5", cpu="cortex-a76"):
+    """In float and int8 with layers, in fp16 without them."""
+    fp32 = (
+        LayerCounts(name=LONG_NAME, type="FusedConv", counts=counts(fp_fma=1_200_000)),
+        LayerCounts(name="scores", type="Softmax", counts=counts(other=400)),
+    )
+    int8 = (LayerCounts(name=EVIL, type="QLinearConv", counts=counts(int8_dot=400_000)),)
+    variants = (
+        emulated("onnx-int8", counts(int8_dot=400_000, other=100_000), int8, failure=failure, warning=warning, cpu=cpu),
+        emulated("onnx-fp16", counts(fp_fma=1_250_000, other=300_000), (), cpu=cpu),
+        emulated("onnx-fp32", counts(fp_fma=1_200_000, other=50_000), fp32, cpu=cpu),
+    )
+    report = simulated_report(bundle, simulate, [], "pc")
+    machine = replace(report.machine, arch="aarch64", cpu=cpu, board=None, cores=1, clock_mhz=None)
+    return replace(
+        report,
+        profile=load_profile(device),
+        machine=machine,
+        provenance=Provenance.EMULATED,
+        mismatch=(),
+        variants=variants,
+        notes=(),
+    )

@@ -40,6 +40,18 @@ SPILLED = """() => [...document.querySelectorAll('main *')]
   .map(e => `${e.tagName} ${e.textContent.slice(0, 40)}`)"""
 HIDDEN_WORDS = """() => [...document.querySelectorAll('svg.plot text')].filter(e => {
     const b = e.getBoundingClientRect(); return b.left < -1 || b.right > innerWidth + 1; }).map(e => e.textContent)"""
+FILLS = """() => {
+  const channel = v => (v /= 255, v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number);
+    return .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b); };
+  const back = light(getComputedStyle(document.body).backgroundColor);
+  const bar = document.querySelector('svg.stack');
+  return [1, 2, 3, 4, 5, 6, 7].map(number => {
+    const piece = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    piece.setAttribute('class', `k${number}`);
+    bar.append(piece);
+    const fill = getComputedStyle(piece).fill, mine = light(fill);
+    return [fill, (Math.max(mine, back) + .05) / (Math.min(mine, back) + .05)]; }); }"""
 
 
 def load(name):
@@ -177,3 +189,45 @@ def test_what_a_screen_reader_is_told(open_page, address):
     )
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.fixture
+def emulated_address(make_bundle, model_content, simulate, tmp_path):
+    """A page of an emulated bench."""
+    bundle = records.tiny_bundle(make_bundle, model_content)
+    found = records.emulated_report(bundle, simulate, failure="1 of 10 golden cases fail", warning="onnx-int8: slow")
+    path = tmp_path / "emulated.html"
+    path.write_text(report_text(records.record_of(bundle, found), ".html"), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_instructions_are_readable_on_every_screen(open_page, emulated_address, width, scheme):
+    page = open_page(emulated_address, width, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    page.evaluate("document.querySelectorAll('.pick').forEach(e => e.click())")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(SPILLED) == []
+    assert page.evaluate(FAINT_TEXT) == []
+    tops = page.evaluate("[...document.querySelectorAll('.pairs figure')].map(e => e.getBoundingClientRect().top)")
+    assert (len(set(tops)) == 1) == (width == 1280)
+    # Every colour apart from the ground, as marks have to be (WCAG 2.2, 1.4.11), and no two alike.
+    fills = page.evaluate(FILLS)
+    assert len({colour for colour, _ in fills}) == 7
+    assert min(contrast for _, contrast in fills) >= 3
+
+
+def test_the_keyboard_picks_layers_with_one_stop_for_each_list(open_page, emulated_address):
+    page = open_page(emulated_address)
+    page.locator(".pick input").first.focus()
+    told = "[...document.querySelectorAll('.told')].filter(e => e.closest('.pick') && e.checkVisibility()).map("
+    told += "e => e.textContent.split(':')[0])"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(told) == ["Softmax scores"]
+    outlined = "getComputedStyle(document.activeElement.parentElement).outlineStyle"
+    assert page.evaluate(outlined) == "solid"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('[role=radiogroup]').ariaLabel") == "Layers of onnx-int8"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from edgeml_pages import Bar, Html, Plot, Scale, bars, document, figure, folded, gauge, legend, section, table
+from edgeml_pages import Bar, Html, Plot, Scale, bars, document, figure, folded, gauge, legend, section, stack, table
 from edgeml_pages.scale import tick_step
 
 
@@ -51,6 +51,14 @@ def test_bars_are_as_long_as_their_share():
     drawn = ET.fromstring(bars("a & b", [Bar(share=share, style="own") for share in (0.25, 7.0, -1.0)]))
     assert [mark.get("width") for mark in drawn.iter("rect")] == ["25", "100", "0"]
     assert drawn.find("title").text == "a & b"
+
+
+def test_pieces_of_a_stack_begin_where_the_last_one_ends():
+    parts = [Bar(share=share, style=style) for share, style in ((0.25, "k1"), (0.0, "k2"), (0.5, "k7"))]
+    drawn = ET.fromstring(stack("a & b", parts))
+    assert drawn.find("title").text == "a & b"
+    pieces = [(piece.get("class"), piece.get("x"), piece.get("width")) for piece in drawn.iter("rect")]
+    assert pieces == [("k1", "0", "25"), ("k7", "25", "50")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeml_devices.pages.parts import Part
-from edgeml_devices.reports.words import figure_text, interval_text, reasons, way_text
+from edgeml_devices.reports.words import emulated_rows, figure_text, interval_text, reasons, way_text
 from edgeml_pages import STYLES, Html, Plot, Scale, code, figure, gallery, legend, table, tag
 
 if TYPE_CHECKING:
@@ -31,13 +31,18 @@ _SHOWN = 1.25
 _CURVE_POINTS = 160
 
 
-def latency_part(bench: TargetBench) -> Part:
+def latency_part(bench: TargetBench) -> Part | None:
     """Distribution, percentiles, cold start and memory of every variant.
 
     Args:
         bench: One with a report.
+
+    Returns:
+        The section, or None for an emulated bench, which times nothing.
     """
     values = bench.values
+    if emulated_rows(values):
+        return None
     times = {id_: np.maximum(one.all_ns, 1) / 1e6 for id_, one in bench.samples.items()}
     drawn = [_tails(times), *_histograms(values, times)] if times else []
     budgets = {budget["name"] for budget in values["budgets"]}

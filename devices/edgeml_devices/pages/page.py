@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from edgeml_devices.pages.baseline_part import baseline_part
 from edgeml_devices.pages.budget_part import budget_part, ratio_part
+from edgeml_devices.pages.instruction_part import instruction_part
 from edgeml_devices.pages.latency_part import latency_part
 from edgeml_devices.pages.machine_part import machine_part
 from edgeml_devices.pages.roofline_part import roofline_part
 from edgeml_devices.pages.run_part import history_part
 from edgeml_devices.pages.time_part import conditions_part, curve_part
 from edgeml_devices.pages.trade_part import trade_part
-from edgeml_devices.reports.words import headline, obtained
+from edgeml_devices.reports.words import emulated_rows, headline, obtained
 from edgeml_pages import document, section
 
 if TYPE_CHECKING:
@@ -25,15 +26,25 @@ if TYPE_CHECKING:
 __all__ = ["bench_page"]
 
 _SIDES = {"pass": "good-side", "fail": "bad-side", "lost": "bad-side", "undecided": "unsure-side"}
-_WORDS = {
+_TIMED = {
     "p50, p95, p99": "The time that 50, 95 or 99 % of all calls did not exceed; always one that was measured.",
     "95 % interval": "What the figure may be in truth, given how calls and processes differed. It is the widest of "
     "several that assume no distribution, and never narrower than 2 % to either side.",
+    "cold start": "Import, load and first prediction in a fresh process.",
+    "peak RSS": "Largest resident memory of such a process.",
+}
+_EMULATED = {
+    "emulated": "Run on another CPU by QEMU in user mode: the device's instructions, backend and model, not its speed.",
+    "golden vectors": "Inputs in the bundle with the outputs that were there at export; each output has to be within a "
+    "tolerance.",
+    "int8 dot product, matrix product": "Instructions that multiply and add many bytes at once, made for networks in "
+    "int8. Older CPUs have none.",
+    "widening multiply": "Products of small integers into wider ones, by which int8 is computed without those.",
+}
+_JUDGED = {
     "pass, fail": "The whole interval is on one side of the limit.",
     "inconclusive": "The limit lies within the interval, there were too few calls for one, or the machine was busy.",
     "not measured": "No figure that the budget accepts: the machine is not the device, or the variant did not run.",
-    "cold start": "Import, load and first prediction in a fresh process.",
-    "peak RSS": "Largest resident memory of such a process.",
 }
 
 
@@ -59,7 +70,7 @@ def bench_page(record: BenchRecord) -> str:
         "</header>",
         f'<nav aria-label="Sections of this page"><ul>{links}</ul></nav>',
         *(section(part.title, *part.html, name=part.name) for part in parts),
-        _words(),
+        _words(record),
     ]
     return document(title, "\n".join(body))
 
@@ -82,6 +93,7 @@ def _parts(record: BenchRecord, bench: TargetBench) -> Iterator[Part]:
         budget_part(bench),
         ratio_part(bench),
         baseline_part(bench),
+        instruction_part(record, bench),
         latency_part(bench),
         trade_part(record, bench),
         roofline_part(bench),
@@ -96,6 +108,8 @@ def _parts(record: BenchRecord, bench: TargetBench) -> Iterator[Part]:
             yield part.within(bench.place, number) if several else part
 
 
-def _words() -> str:
-    listed = "".join(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in _WORDS.items())
+def _words(record: BenchRecord) -> str:
+    emulated = {bool(emulated_rows(bench.values)) for bench in record.benches if bench.measured}
+    words = (_EMULATED if True in emulated else {}) | ({} if emulated == {True} else _TIMED) | _JUDGED
+    listed = "".join(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in words.items())
     return section("Words", f"<dl>{listed}</dl>")

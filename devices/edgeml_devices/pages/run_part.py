@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeml_devices.pages.parts import Part
 from edgeml_devices.reports.history import run_of
-from edgeml_devices.reports.words import COMPARING_RUNS, figure_text, interval_text, machine_text
+from edgeml_devices.reports.words import COMPARING_RUNS, emulated_rows, figure_text, interval_text, machine_text
 from edgeml_devices.sameness import differences
 from edgeml_pages import Html, Plot, Scale, figure, gallery, legend, table, tag
 from edgeml_runtime.contract import BudgetName
@@ -36,9 +36,9 @@ def history_part(record: BenchRecord, bench: TargetBench) -> Part | None:
         bench: One with a report.
 
     Returns:
-        The section, or None where no earlier runs were asked for.
+        The section, or None where no earlier runs were asked for, or this one was emulated and has no p95.
     """
-    if record.history is None:
+    if record.history is None or emulated_rows(bench.values):
         return None
     own = run_of(record, bench)
     alike = [run for run in record.history.runs if run.device == own.device and run.name in (own.name, None)]

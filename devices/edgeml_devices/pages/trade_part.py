@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trade_part"]
 
+_COUNTED = "instructions"
 _FRONT = (
     "On the Pareto front of {names} is a variant that no other one beats: none is at least as good in all of them and "
     "better in one. Figures alone decide that here; where intervals overlap, the next run may decide otherwise. "
@@ -39,7 +40,7 @@ class _Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Axis:
-    """One of the three quantities."""
+    """One of the quantities."""
 
     key: str
     word: str
@@ -75,10 +76,11 @@ def trade_part(record: BenchRecord, bench: TargetBench) -> Part | None:
     front = dict(zip((one.id for one in whole), on_the_front([_costs(one, axes) for one in whole]), strict=True))
     pairs = [(axes[left], axes[right]) for left in range(len(axes)) for right in range(left + 1, len(axes))]
     charts = [_chart(across, up, choices, front) for across, up in pairs]
+    title = f"Size, metric and {'instructions' if any(axis.key == _COUNTED for axis in axes) else 'latency'}"
     names = ", ".join(axis.word for axis in axes)
     return Part(
         name="variants",
-        title="Size, metric and latency",
+        title=title,
         html=(
             f"<p>{escape(_FRONT.format(names=names))}</p>",
             legend(
@@ -86,7 +88,7 @@ def trade_part(record: BenchRecord, bench: TargetBench) -> Part | None:
             ),
             gallery(*charts),
             table(
-                "Size, metric and latency of every variant",
+                f"{title} of every variant",
                 ["variant", "on the front", *(axis.name for axis in axes)],
                 [_row(choice, axes, front) for choice in choices],
                 text_columns=2,
@@ -96,9 +98,13 @@ def trade_part(record: BenchRecord, bench: TargetBench) -> Part | None:
 
 
 def _axes(subject: Subject) -> list[_Axis]:
-    latency, size = _Axis(key="latency", word="p50", name="p50, ms"), _Axis(key="size", word="size", name="file, MB")
+    axes = [
+        _Axis(key="latency", word="p50", name="p50, ms"),
+        _Axis(key=_COUNTED, word="instructions", name="instructions, millions"),
+        _Axis(key="size", word="size", name="file, MB"),
+    ]
     if subject.metric is None:
-        return [latency, size]
+        return axes
     metric = _Axis(
         key="metric",
         word=subject.metric.value.replace("_", " "),
@@ -106,7 +112,7 @@ def _axes(subject: Subject) -> list[_Axis]:
         higher_is_better=subject.metric.higher_is_better,
         logarithmic=False,
     )
-    return [latency, size, metric]
+    return [*axes, metric]
 
 
 def _choice(subject: Subject, values: Mapping[str, Any], variant: Mapping[str, Any]) -> _Choice:
@@ -115,6 +121,10 @@ def _choice(subject: Subject, values: Mapping[str, Any], variant: Mapping[str, A
     if p50 is not None:
         low, high = ends(variant["intervals"].get("latency_ms_p50"))
         known["latency"] = _Value(value=p50, low=low, high=high)
+    if variant.get("instructions") is not None:
+        low, high = ends(variant["intervals"].get("instructions"))
+        count = variant["instructions"]
+        known[_COUNTED] = _Value(value=count / 1e6, low=low / 1e6, high=high / 1e6)
     if found is not None:
         low, high = ends({"low": found.low, "high": found.high})
         known["metric"] = _Value(value=found.value, low=low, high=high)

@@ -15,7 +15,9 @@ from xml.etree import ElementTree as ET
 from edgeml_devices.report import Verdict
 from edgeml_devices.reports.words import (
     budget_interval,
+    emulated_rows,
     figure_text,
+    golden_runs_text,
     interval_text,
     limit_text,
     machine_text,
@@ -38,8 +40,8 @@ def junit_text(record: BenchRecord) -> str:
     """The whole file.
 
     One ``testsuite`` per target; in it one ``testcase`` per budget, per ratio to another model and per figure beside an
-    earlier result, one for the device's memory where that was applied, and one for the target where it was lost or
-    nothing was measured there.
+    earlier result, one for the golden vectors of each variant that was emulated, one for the device's memory where that
+    was applied, and one for the target where it was lost or nothing was measured there.
 
     Args:
         record: What was measured.
@@ -96,7 +98,10 @@ def _cases(record: BenchRecord, bench: TargetBench) -> Iterator[ET.Element]:
     against = values.get("against")
     yield from () if against is None else _ratio_cases(group, against)
     yield from _baseline_cases(group, values)
+    yield from _golden_cases(group, values)
     yield from _memory_case(group, values)
+    if emulated_rows(values):
+        return
     if not values["budgets"] and against is None and values.get("baseline") is None:
         yield _measured_case(group, bench)
 
@@ -124,6 +129,15 @@ def _baseline_cases(group: str, values: Mapping[str, Any]) -> Iterator[ET.Elemen
         text += f"; {figure['reason']}" if figure["reason"] else ""
         name = f"{figure['name']} of {figure['variant'] or 'the file'} beside the earlier result"
         yield _case(group, name, _ELEMENTS.get(Verdict(figure["verdict"])), text)
+
+
+def _golden_cases(group: str, values: Mapping[str, Any]) -> Iterator[ET.Element]:
+    """Golden vectors decide under emulation: where they fail on any version, the variant does."""
+    for row in emulated_rows(values):
+        found = row["emulated"]
+        text = golden_runs_text(found) + (f"; {found['warning']}" if found["warning"] else "")
+        name = f"golden vectors of {row.get('way') or row['id']}"
+        yield _case(group, name, None if found["passed"] else "failure", text)
 
 
 def _memory_case(group: str, values: Mapping[str, Any]) -> Iterator[ET.Element]:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from edgeml_devices.reports.words import (
     budget_interval,
     conditions_text,
+    emulated_rows,
     figure_text,
+    golden_runs_text,
     headline,
+    int8_dot_text,
     interval_text,
     limit_text,
     obtained,
@@ -63,7 +66,7 @@ def _bench_pieces(bench: TargetBench, *, alone: bool) -> Iterable[str]:
         return
     yield f"\n{_plain(obtained(bench))}\n"
     yield from _budget_lines(values)
-    yield from _variant_lines(values)
+    yield from _emulated_lines(values) if emulated_rows(values) else _variant_lines(values)
     yield from _ratio_lines(values)
     yield from _baseline_lines(values)
 
@@ -104,6 +107,31 @@ def _variant_lines(values: Mapping[str, Any]) -> Iterable[str]:
                 f"{way_text(variant)}, threads {variant['threads']}" if ran else "–",
             ]
         )
+
+
+def _emulated_lines(values: Mapping[str, Any]) -> Iterable[str]:
+    """Instructions in place of times, and what golden vectors say."""
+    columns = ["variant", "instructions", "int8 dot products", "golden vectors", "counted with", "file MB"]
+    yield from _head(columns, text_columns=1)
+    for row in (*values["variants"], *values["further"]):
+        name = row.get("way", row["id"])
+        picked = " (picked)" if name == values["auto_variant"] else ""
+        cells = ["–"] * 4 if row["emulated"] is None else _emulated_cells(row)
+        yield _row([_code(name) + picked, *cells, figure_text(row["size_mb"])])
+    for warning in (row["emulated"]["warning"] for row in emulated_rows(values)):
+        if warning:
+            yield f"\n⚠️ {_plain(warning)}\n"
+
+
+def _emulated_cells(row: Mapping[str, Any]) -> list[str]:
+    found = row["emulated"]
+    counted = found["counts"] is not None
+    return [
+        figure_text(row["instructions"]),
+        int8_dot_text(found["counts"]),
+        f"{_SIGNS['pass' if found['passed'] else 'fail']} {_plain(golden_runs_text(found))}",
+        _plain(f"{row['backend']} {row['backend_version']}") if counted else "–",
+    ]
 
 
 def _ratio_lines(values: Mapping[str, Any]) -> Iterable[str]:

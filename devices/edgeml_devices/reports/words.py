@@ -18,8 +18,13 @@ __all__ = [
     "answers",
     "budget_interval",
     "conditions_text",
+    "count_text",
+    "emulated_rows",
     "figure_text",
+    "golden_runs_text",
+    "golden_text",
     "headline",
+    "int8_dot_text",
     "interval_text",
     "limit_text",
     "machine_text",
@@ -73,6 +78,61 @@ def figure_text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
+def count_text(count: int) -> str:
+    """A number of instructions in thousands or millions, such as ``138.7 k``.
+
+    Args:
+        count: The number.
+    """
+    if count < 1000:
+        return f"{count:,}"
+    return f"{count / 1e3:,.1f} k" if count < 999_950 else f"{count / 1e6:,.2f} M"
+
+
+def emulated_rows(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The variants, and further ways to run them, that ran under emulation; empty where the bench was no such one.
+
+    Args:
+        values: The JSON form of a bench.
+    """
+    rows = (*values["variants"], *values["further"])
+    return [row for row in rows if row.get("emulated") is not None]
+
+
+def golden_text(run: Mapping[str, Any] | None) -> str:
+    """What golden vectors said on one version of a backend; a dash where it was not started.
+
+    Args:
+        run: The JSON form of the run, or None.
+    """
+    if run is None:
+        return "–"
+    if not run["passed"]:
+        return f"failed: {run['failure']}"
+    return f"{run['cases']} passed" if run["cases"] else "ran; there are none"
+
+
+def golden_runs_text(found: Mapping[str, Any]) -> str:
+    """What golden vectors said on every version that ran.
+
+    Args:
+        found: The JSON form of an emulated variant.
+    """
+    runs = [run for run in (found["newest"], found["counting"]) if run is not None]
+    return "; ".join(f"{run['backend']} {run['version'] or ''}".rstrip() + f": {golden_text(run)}" for run in runs)
+
+
+def int8_dot_text(counts: Mapping[str, int] | None) -> str:
+    """Whether dot products of bytes were used, and matrix products; a dash where nothing was counted.
+
+    Args:
+        counts: Instructions by class, or None.
+    """
+    if counts is None:
+        return "–"
+    return ("yes" if counts["int8_dot"] else "no") + ("; matrix products: yes" if counts["int8_matrix"] else "")
+
+
 def interval_text(ends: Mapping[str, float | None] | None) -> str:
     """An interval as ``low – high``; a dash where it has no ends.
 
@@ -113,7 +173,8 @@ def limit_text(budget: Mapping[str, Any]) -> str:
         budget: The JSON form of a budget's result.
     """
     sign = "≥" if budget["name"] in _LOWER_LIMITS else "≤"
-    return f"{sign} {budget['limit']:,g} {_UNITS.get(budget['name'], '')}".rstrip()
+    limit = f"{budget['limit']:,.0f}" if budget["name"] == "instructions" else f"{budget['limit']:,g}"
+    return f"{sign} {limit} {_UNITS.get(budget['name'], '')}".rstrip()
 
 
 def over_limit(budget: Mapping[str, Any]) -> bool:
@@ -162,9 +223,17 @@ def summary(record: BenchRecord) -> str:
     too_big = [one["id"] for bench in record.benches for one in bench.values.get("variants", ()) if not one["fits"]]
     if too_big:
         text += f" Not within the device’s memory: {', '.join(dict.fromkeys(too_big))}."
+    if wrong := _golden_failed(record):
+        text += f" Golden vectors failed: {', '.join(wrong)}."
     if any(bench.values.get("mismatch") for bench in record.benches):
         text += " The machine is not the device, so nothing was timed for it."
     return text
+
+
+def _golden_failed(record: BenchRecord) -> list[str]:
+    """Variants whose golden vectors failed under emulation."""
+    rows = (row for bench in record.benches if bench.measured for row in emulated_rows(bench.values))
+    return list(dict.fromkeys(row.get("way") or row["id"] for row in rows if not row["emulated"]["passed"]))
 
 
 def way_text(variant: Mapping[str, Any]) -> str:
@@ -192,6 +261,8 @@ def obtained(bench: TargetBench) -> str:
         bench: One with a report.
     """
     values = bench.values
+    if rows := emulated_rows(values):
+        return _emulated(values, sum(len(row["emulated"]["calls"]) for row in rows))
     if values["provenance"] == "not_measured":
         reasons_given = "; ".join(values["mismatch"])
         return f"Nothing was timed: this machine does not count as {values['device']} ({reasons_given})."
@@ -200,6 +271,15 @@ def obtained(bench: TargetBench) -> str:
     processes = len(values["conditions"])
     turns = ", the variants in turns" if len(values["variants"]) > 1 else ""
     return f"{text}, in {processes} process{'es' if processes != 1 else ''}{turns}."
+
+
+def _emulated(values: Mapping[str, Any], calls: int) -> str:
+    machine = values["machine"]
+    other = f" It does not count as {values['device']}: {'; '.join(values['mismatch'])}." if values["mismatch"] else ""
+    return (
+        f"Emulated: {machine['cpu']} ({machine['arch']}) under QEMU; {calls:,} inferences counted in all, on one "
+        f"thread, and none timed.{other}"
+    )
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:

@@ -137,6 +137,7 @@ def test_a_backend_that_the_device_cannot_have_is_no_failure(make_bundle, emulat
     assert report.variants[0].reason == "it needs onnxruntime, and the emulated aarch64 has tflite-runtime 2.14.0"
     assert report.variants[0].emulated is None
     assert [result.verdict for result in report.budgets] == [Verdict.PASS]
+    assert (report.provenance, report.mismatch, report.exit_code) == (Provenance.EMULATED, (), 4)
 
 
 def test_a_variant_for_another_cpu_is_no_failure(make_bundle, emulator, monkeypatch):
