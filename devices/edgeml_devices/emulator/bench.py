@@ -181,8 +181,8 @@ def emulation_notes(variants: Sequence[VariantReport], profile: DeviceProfile, m
     lacking = sorted(set(profile.isa) - set(machine.isa))
     if found and lacking:
         yield (
-            f"{machine.cpu} as QEMU emulates it lacks {', '.join(lacking)}, which {profile.name} has: other kernels may "
-            "run there, with other counts"
+            f"{machine.cpu} as QEMU emulates it lacks {', '.join(lacking)}, which {profile.name} has: other kernels "
+            "may run there, with other counts"
         )
     others = (
         f"{one.newest.backend}: counted with {one.counting.version} under QEMU {one.counting.qemu}; devices get "

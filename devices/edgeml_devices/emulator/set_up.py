@@ -19,6 +19,7 @@ from edgeml_devices.emulator.exclusive import exclusive
 from edgeml_devices.emulator.fetch import Mirrors
 from edgeml_devices.emulator.layout import Layout
 from edgeml_devices.emulator.lock import Lock, read_lock
+from edgeml_devices.emulator.plugin_build import build_plugin
 from edgeml_devices.emulator.proof import GuestCheck, ensure_runs
 from edgeml_devices.emulator.qemus import BINARIES, cached_counting, cached_newest, check_known, find_counting
 from edgeml_devices.emulator.stamp import PartState, part_bytes, part_state
@@ -107,7 +108,7 @@ def set_up_emulator(
 
     Raises:
         InputError: No such architecture, or a cache whose path the emulators cannot take.
-        TargetError: Not Linux on x86-64, something cannot be fetched, or a guest does not run.
+        TargetError: Not Linux on x86-64, there is no C compiler, something cannot be fetched, or a guest does not run.
         StorageError: The disk is full.
         OSError: The disk, otherwise.
     """
@@ -117,6 +118,7 @@ def set_up_emulator(
     layout = layout or Layout.default()
     _check_folder(layout)
     mirrors = mirrors or Mirrors.from_environment()
+    build_plugin(layout)  # first: without a compiler nothing need be fetched
     made = tuple(
         (lock.name, state)
         for lock in _needed(architecture)

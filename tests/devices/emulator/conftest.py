@@ -19,6 +19,12 @@ case "$1" in
 esac
 """
 
+# Makes the file that follows -o.
+COMPILER = """#!/bin/sh
+while [ "$1" != -o ]; do shift; done
+: > "$2"
+"""
+
 
 @pytest.fixture(scope="session")
 def parts():
@@ -49,12 +55,15 @@ def layout(tmp_path, monkeypatch):
 
 @pytest.fixture
 def system_qemu(tmp_path, monkeypatch):
-    """A system whose only program is a QEMU that can count."""
+    """A system whose only programs are a QEMU that can count, and a compiler."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "qemu-aarch64"
     program.write_text(EMULATOR.format(version="7.2.22", options="-plugin  load a plug-in"), encoding="utf-8")
     program.chmod(0o755)
+    cc = folder / "cc"
+    cc.write_text(COMPILER, encoding="utf-8")
+    cc.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
     return program
 

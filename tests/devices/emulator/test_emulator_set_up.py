@@ -332,8 +332,8 @@ def test_killed_between_the_two_moves(ready, layout, archive, locks, parts):
 def test_remove_one_and_then_the_other(ready, layout):
     ready()
     ready("armv7")
-    layout.plugins.mkdir()
-    (layout.plugins / "count-x.so").write_bytes(b"x" * 100)
+    (plugin,) = layout.plugins.iterdir()
+    assert plugin.name.startswith("count-")
     assert remove_emulator("armv7") > 0
     assert complete_parts() == ["aarch64", "qemu-newest"]
     assert open_sysroot("aarch64").architecture == "aarch64"

@@ -94,6 +94,24 @@ def test_wrong_usage(run, layout, arguments, message):
     assert not layout.folder.exists()
 
 
+def test_without_a_compiler_nothing_is_fetched(run, archive, layout, monkeypatch, system_qemu):
+    (system_qemu.parent / "cc").unlink()
+    monkeypatch.delenv("CC", raising=False)
+    code, out, err = run("aarch64")
+    assert (code, out) == (3, "")
+    assert "needs a C compiler once, and none of cc, gcc and clang is on the PATH" in err
+    assert "apt install gcc libc6-dev" in err
+    assert not layout.folder.exists()
+
+
+def test_a_compiler_that_fails_is_quoted(run, layout, system_qemu):
+    (system_qemu.parent / "cc").write_text("#!/bin/sh\necho cannot find crti.o >&2\nexit 1\n", encoding="ascii")
+    code, _, err = run("aarch64")
+    assert code == 3
+    assert "exit status 1:\ncannot find crti.o" in err
+    assert list(layout.plugins.iterdir()) == []
+
+
 def test_no_mirror_answers(run, archive, layout, monkeypatch):
     monkeypatch.setattr("edgeml_devices.emulator.fetch.MIRRORS", (f"{archive.base}/archive",))
     archive.files.clear()
@@ -102,7 +120,7 @@ def test_no_mirror_answers(run, archive, layout, monkeypatch):
     assert "error: cannot fetch qemu-user_" in err
     assert err.count(": HTTP 404 Not Found") == 2
     assert "name a mirror of the Debian archive in EDGEML_DEBIAN_MIRROR" in err
-    assert sorted(path.name for path in layout.folder.iterdir()) == [".lock", "downloads"]
+    assert sorted(path.name for path in layout.folder.iterdir()) == [".lock", "downloads", "plugins"]
     assert list(layout.downloads.iterdir()) == []
 
 
