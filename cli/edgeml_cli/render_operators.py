@@ -78,6 +78,9 @@ def _where(profile: Report) -> str:
 def _table(profile: Report, model: Report | None) -> Table:
     points = {} if model is None else {point["name"]: point for point in model["points"]}
     table = simple_table("operator", "<in", "µs", "share", "MACs", "GMAC/s", "roof", "<limit")
+    # Some of a profiler's names take half a line of 80 columns: they wrap, and the figures beside them do not.
+    for index, column in enumerate(table.columns):
+        column.no_wrap = index > 0
     shown, rest = fold_rows(profile["rows"])
     for row in shown:
         point = points.get(row["name"])

@@ -12,6 +12,7 @@ from edgeml_devices.batches import Plan, measure_batches
 from edgeml_devices.bench_case import Case, assemble, further_reports, undecided, variant_reports
 from edgeml_devices.emulator.bench import emulate_variants, emulated_machine, open_bay
 from edgeml_devices.emulator.target import EmulatorTarget
+from edgeml_devices.estimate_variants import with_estimates
 from edgeml_devices.fitting import explain_failure
 from edgeml_devices.host import HOST, host_profile, match
 from edgeml_devices.model_file import read_model, select
@@ -180,7 +181,7 @@ def bench(
         emulated=bay is not None,
     )
     if bay is not None:
-        return assemble(case, emulate_variants(bay, selected, backend, progress), ())
+        return assemble(case, with_estimates(emulate_variants(bay, selected, backend, progress), profile, project), ())
     if isinstance(target, EmulatorTarget) or not case.matched.ok:
         return _unmeasured(case)
     request = MeasureRequest(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeml_devices.budgets import Evidence, check_budgets
 from edgeml_devices.conditions import disturbance
 from edgeml_devices.emulator.bench import emulation_notes
+from edgeml_devices.estimate_variants import estimate_notes
 from edgeml_devices.model_file import runnable
 from edgeml_devices.profile_files import mark_unknown
 from edgeml_devices.report import BenchReport, VariantReport, Verdict
@@ -194,6 +195,7 @@ def _notes(case: Case, variants: Sequence[VariantReport], batches: Sequence[Batc
                 f"its metrics are those of {own[variant.id]}"
             )
     yield from emulation_notes(variants, case.profile, case.machine)
+    yield from estimate_notes(variants)
     slowed = _slowed(case, batches)
     if slowed is not None:
         yield f"{slowed} while measuring: a time over its limit counts as inconclusive"

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from edgeml_devices.estimate import NoEstimate, thread_words
 from edgeml_devices.intervals import MIN_PROCESSES, MIN_STARTS, Figure, calls_needed
 from edgeml_devices.report import BudgetResult, VariantReport, Verdict
 from edgeml_runtime.contract import Budget, BudgetName, Provenance
@@ -158,6 +159,29 @@ def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | N
     return Verdict.INCONCLUSIVE, f"{reason}: raise --time-limit, or bench on a quieter machine"
 
 
+def _estimated(budget: Budget, report: VariantReport | None, evidence: Evidence) -> Figure | str | None:
+    """The estimate that a budget for the median latency accepts, why there is none, or None where it accepts none."""
+    wanted = budget.name is BudgetName.LATENCY_MS_P50 and Provenance.ESTIMATED in budget.accepts
+    if not wanted or evidence.provenance is not Provenance.EMULATED or report is None or not report.estimates:
+        return None
+    threads = budget.threads or evidence.default_threads
+    for found in report.estimates:
+        if found.threads == threads:
+            if isinstance(found, NoEstimate):
+                return found.reason
+            return Figure(value=found.value_ms, low=found.low_ms, high=found.high_ms, n=len(found.boards))
+    others = ", ".join(thread_words(found.threads) for found in report.estimates)
+    return f"the budget is for {threads} thread(s), and there are references for {others} only"
+
+
+def _judge_estimate(budget: Budget, result: BudgetResult, found: Figure | str) -> BudgetResult:
+    if isinstance(found, str):
+        return replace(result, reason=f"no estimate: {found}")
+    verdict, _ = _decide(budget.name, budget.limit, found, None)
+    how = f"estimated, not measured: {found.value:.4g} ms, {found.low:.4g} to {found.high:.4g}, from {found.n} boards"
+    return replace(result, value=found.value, verdict=verdict, reason=how)
+
+
 def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
     variant = budget.variant or evidence.auto_variant
     result = BudgetResult(
@@ -171,8 +195,11 @@ def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
     if budget.name is BudgetName.BUNDLE_MB:
         size = evidence.bundle_bytes / 1e6
         return replace(result, value=size, verdict=Verdict.PASS if size <= budget.limit else Verdict.FAIL)
-    obstacle = _obstacle(budget, variant, evidence)
     report = _report(budget, variant, evidence)
+    estimated = _estimated(budget, report, evidence)
+    if estimated is not None and not _gives_other_outputs(report):
+        return _judge_estimate(budget, result, estimated)
+    obstacle = _obstacle(budget, variant, evidence)
     if obstacle is not None or report is None:
         failed = _is_too_big(budget, variant, evidence) or _gives_other_outputs(report)
         verdict = Verdict.FAIL if failed else Verdict.NOT_MEASURED
@@ -191,7 +218,8 @@ def check_budgets(budgets: Sequence[Budget], evidence: Evidence) -> tuple[Budget
     A budget passes where the whole 95 % interval of its figure keeps the limit, fails where the whole interval breaks
     it, and is inconclusive otherwise; a time that breaks its limit on a disturbed machine is inconclusive as well. It
     fails where the variant does not fit into the device's memory. It is not measured where the figures were obtained in
-    another way than it asks for. ``bundle_mb`` needs no hardware: it is decided by the file alone.
+    another way than it asks for. ``bundle_mb`` needs no hardware: it is decided by the file alone. A budget for the
+    median latency that accepts estimates is judged by the whole interval of one, under emulation.
 
     Args:
         budgets: The contract's budgets for one device.

@@ -33,6 +33,15 @@ __all__ = [
 MIN_BOARDS = 3
 """Left-out errors of fewer boards say nothing: with two, each is estimated from a single other one."""
 
+MIN_NETWORKS = 2
+"""An estimate is for a network that nobody published: how far that carries can be seen with two at least."""
+
+REACH = 0.1
+"""What lies this share beyond the references still counts as within: counts differ a little from time to time."""
+
+SIZES_OF = {"mobilenet-v3-large": "mobilenet-v3", "mobilenet-v3-small": "mobilenet-v3"}
+"""Network → what it is a size of; sizes of one network are left out together, being alike."""
+
 PRODUCTS = {
     "fp_fma": "multiply-adds of floats",
     "widening_multiply": "widening multiplies",
@@ -41,16 +50,19 @@ PRODUCTS = {
 }
 """Kind of arithmetic that a network consists of → in words."""
 
-FIGURES: dict[str, Callable[[Board], float]] = {
-    "multiply-adds of floats started per cycle": lambda board: board.core.fp32,
-    "products of whole numbers started per cycle": lambda board: board.core.int8,
-    "GB/s of memcpy": lambda board: board.memcpy_gb_per_s,
+FIGURES: dict[str, Callable[[Sample], float]] = {
+    "multiply-adds of floats started per cycle": lambda sample: sample.board.core.fp32,
+    "products of whole numbers started per cycle": lambda sample: sample.board.core.int8,
+    "GB/s of memcpy": lambda sample: sample.board.memcpy_gb_per_s,
+    "million instructions": lambda sample: sample.counts.total / 1e6,
+    "percent of instructions that multiply": lambda sample: 100 * _products(sample.counts) / sample.counts.total,
 }
-"""What has to lie within the range of the boards that calibrate, in words → how it is read."""
+"""What has to lie within the range of the references, in words → how it is read. Calls of operators, which the model
+does not know, weigh more in a network that is smaller; so do instructions that do not multiply, where they are more."""
 
 XNNPACK_OF = {"litert": "ai-edge-litert"}
-"""Backend whose kernels for the CPU are those of XNNPACK → distribution for which that holds: tflite-runtime's wheel
-for armv7l is built without, and its other wheels run int8 without."""
+"""Backend whose kernels for the CPU are those of XNNPACK → distribution for which that holds. tflite-runtime's wheel
+for armv7l, the only one of a backend there, is built without."""
 
 XNNPACK = "xnnpack"
 
@@ -94,7 +106,8 @@ class Estimate:
 
     Attributes:
         value_ms: One inference at batch 1.
-        low_ms: Lower end: the value over the largest factor by which a left-out board's figure was missed.
+        low_ms: Lower end: the value over the largest factor by which a figure was missed when its board and its network
+            were both left out, because a user's network is as new to the model as a user's board.
         high_ms: Upper end: the value times that factor. With so few boards neither end has a probability.
         runtime: What the references were measured with.
         threads: Threads of the references and so of the estimate; None for several, of unknown number.
@@ -254,13 +267,19 @@ def _estimate(
             f"{_without_bandwidth(same)}"
         )
     samples = samples_of(usable)
-    beyond = _beyond(board, [one.board for one in samples])
+    networks = sorted({one.network for one in samples})
+    if len(networks) < MIN_NETWORKS:
+        return f"expected published latencies of {what} of at least {MIN_NETWORKS} networks, found {networks[0]} alone"
+    asked = Sample(board=board, network="", counts=counts, file_bytes=file_bytes)
+    beyond = _beyond(asked, samples)
     if beyond is not None:
-        return f"expected a device like {', '.join(_boards(usable))}; {beyond}, and nothing says how far that carries"
-    value = predict(fit(samples), Sample(board=board, counts=counts, file_bytes=file_bytes))
-    ratios = left_out(samples)
-    errors = [abs(ratio - 1) for ratio in ratios]
-    factor = max(max(ratio, 1 / ratio) for ratio in ratios)
+        return (
+            f"expected a device and a network like those published of {what}, on {', '.join(_boards(usable))}; "
+            f"{beyond}, and nothing says how far that carries"
+        )
+    value = predict(fit(samples), asked)
+    errors = [abs(ratio - 1) for ratio in left_out(samples)]
+    factor = max(max(ratio, 1 / ratio) for ratio in left_out(samples, networks=True))
     return Estimate(
         value_ms=value,
         low_ms=value / factor,
@@ -307,15 +326,20 @@ def _without_bandwidth(references: Iterable[CountedReference]) -> str:
     return f"; of {', '.join(boards)} the bandwidth is not known" if boards else ""
 
 
-def _beyond(board: Board, others: Sequence[Board]) -> str | None:
-    """What puts a board outside of those that the model was calibrated on, in words, or None."""
+def _products(counts: ClassCounts) -> int:
+    return sum(getattr(counts, name) for name in PRODUCTS)
+
+
+def _beyond(asked: Sample, samples: Sequence[Sample]) -> str | None:
+    """What puts a network or a board outside of those that the model was calibrated on, in words, or None."""
     for title, figure in FIGURES.items():
-        held = sorted(figure(one) for one in others)
-        if not held[0] <= figure(board) <= held[-1]:
-            return f"{board.name} has {figure(board):g} {title}, those have {held[0]:g} to {held[-1]:g}"
-    if board.core.in_order not in {one.core.in_order for one in others}:
-        order = "in the order of the program" if board.core.in_order else "out of order"
-        return f"the core of {board.name} executes {order}, and those of the others do not"
+        held = sorted(figure(one) for one in samples)
+        if not held[0] * (1 - REACH) <= figure(asked) <= held[-1] * (1 + REACH):
+            return f"here are {figure(asked):,.4g} {title}, there {held[0]:,.4g} to {held[-1]:,.4g}"
+    in_order = asked.board.core.in_order
+    if in_order not in {one.board.core.in_order for one in samples}:
+        order = "in the order of the program" if in_order else "out of order"
+        return f"the core here executes {order}, and those there do not"
     return None
 
 
@@ -332,7 +356,15 @@ def samples_of(references: Iterable[CountedReference]) -> tuple[Sample, ...]:
     for one in references:
         board = _board(one.board, one.cpu, one.clock_mhz, one.memcpy_gb_per_s)
         if board is not None:
-            found.append(Sample(board=board, counts=one.counts, file_bytes=one.file_bytes, latency_ms=one.latency_ms))
+            found.append(
+                Sample(
+                    board=board,
+                    network=SIZES_OF.get(one.model, one.model),
+                    counts=one.counts,
+                    file_bytes=one.file_bytes,
+                    latency_ms=one.latency_ms,
+                )
+            )
     return tuple(found)
 
 

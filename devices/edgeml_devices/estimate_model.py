@@ -91,12 +91,14 @@ class Sample:
 
     Attributes:
         board: The board.
+        network: Networks of one name are left out together.
         counts: Instructions of one inference with one thread.
         file_bytes: Size of the network's file.
         latency_ms: What was measured there; NaN where it is to be estimated.
     """
 
     board: Board
+    network: str
     counts: ClassCounts
     file_bytes: int
     latency_ms: float = math.nan
@@ -155,18 +157,25 @@ def predict(coefficients: Sequence[float], sample: Sample, terms: Terms = roofli
     return sum(a * b for a, b in zip(coefficients, terms(sample), strict=True))
 
 
-def left_out(samples: Sequence[Sample], terms: Terms = roofline_terms) -> tuple[float, ...]:
+def left_out(samples: Sequence[Sample], terms: Terms = roofline_terms, *, networks: bool = False) -> tuple[float, ...]:
     """Leave one board out at a time, and estimate what was measured there from the others.
 
     Args:
         samples: Of two boards at least.
         terms: The terms of the model.
+        networks: Whether to leave out the network as well, on every board.
 
     Returns:
-        Estimate over measurement for each sample, in their order.
+        Estimate over measurement for each sample, in their order; with ``networks`` those that leave no others are
+        missing.
     """
     ratios = []
     for sample in samples:
-        others = [other for other in samples if other.board.name != sample.board.name]
-        ratios.append(predict(fit(others, terms), sample, terms) / sample.latency_ms)
+        others = [
+            other
+            for other in samples
+            if other.board.name != sample.board.name and not (networks and other.network == sample.network)
+        ]
+        if others:
+            ratios.append(predict(fit(others, terms), sample, terms) / sample.latency_ms)
     return tuple(ratios)

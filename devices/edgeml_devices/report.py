@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeml_devices.batches import Batch
     from edgeml_devices.conditions import Conditions
     from edgeml_devices.emulator.found import EmulatedVariant
+    from edgeml_devices.estimate import Estimate, NoEstimate
     from edgeml_devices.intervals import Figure
     from edgeml_devices.profile import DeviceProfile
     from edgeml_devices.profiling import ProfiledBench
@@ -144,6 +145,7 @@ class VariantReport:
         fits: False where it was proved not to run within the device's memory, and runs with more.
         curve: How its latency went over time; empty unless the bench was a sustained one.
         emulated: What was found under emulation, or None where it was not emulated.
+        estimates: Latencies estimated from what was counted, or why there are none; never a measurement.
         reason: Why it was not measured, or None.
     """
 
@@ -162,6 +164,7 @@ class VariantReport:
     fits: bool = True
     curve: tuple[CurvePoint, ...] = ()
     emulated: EmulatedVariant | None = None
+    estimates: tuple[Estimate | NoEstimate, ...] = ()
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,6 +193,7 @@ class VariantReport:
             "fits": self.fits,
             "curve": [point.to_dict() for point in self.curve],
             "emulated": None if self.emulated is None else self.emulated.to_dict(),
+            "estimates": [estimate.to_dict() for estimate in self.estimates],
             "reason": self.reason,
         }
 

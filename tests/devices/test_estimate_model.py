@@ -28,8 +28,8 @@ NETWORKS = (
 def planted(coefficients, noise=0.0):
     rng = np.random.default_rng(0)
     samples = []
-    for board, (counts, size) in itertools.product(BOARDS, NETWORKS):
-        sample = Sample(board=board, counts=counts, file_bytes=size)
+    for board, (number, (counts, size)) in itertools.product(BOARDS, enumerate(NETWORKS)):
+        sample = Sample(board=board, network=str(number), counts=counts, file_bytes=size)
         latency = predict(coefficients, sample) * float(np.exp(noise * rng.standard_normal()))
         samples.append(replace(sample, latency_ms=latency))
     return samples
@@ -37,7 +37,7 @@ def planted(coefficients, noise=0.0):
 
 def test_the_terms_are_products_by_width_and_clock_and_bytes_by_bandwidth():
     counts = ClassCounts(fp_fma=9_000, widening_multiply=18_000, load_store=5, branch=5, other=5)
-    sample = Sample(board=BOARDS[0], counts=counts, file_bytes=3_000_000)
+    sample = Sample(board=BOARDS[0], network="", counts=counts, file_bytes=3_000_000)
     # 9,000 at a quarter and 18,000 at a half per cycle of 900 MHz; 3 MB at 1 GB/s.
     assert roofline_terms(sample) == pytest.approx((0.08, 3.0))
 
@@ -67,7 +67,7 @@ def test_every_figure_counts_by_its_relative_error():
     samples = planted((1.0, 2.0))
     counts, size = NETWORKS[0]
     large = ClassCounts.of(1000 * value for value in counts.values())
-    wrong = Sample(board=BOARDS[1], counts=large, file_bytes=1000 * size)
+    wrong = Sample(board=BOARDS[1], network="large", counts=large, file_bytes=1000 * size)
     wrong = replace(wrong, latency_ms=1.1 * predict((1.0, 2.0), wrong))
     assert fit([*samples, wrong]) == pytest.approx((1.0, 2.0), rel=0.03)
 
@@ -85,3 +85,18 @@ def test_a_left_out_board_has_no_part_in_its_own_estimate():
             assert ratio == pytest.approx(0.5)
         else:
             assert ratio > 1.01
+
+
+def test_a_left_out_network_has_no_part_in_its_own_estimate_on_any_board():
+    samples = planted((1.3, 4.5))
+    slower = [replace(one, latency_ms=2 * one.latency_ms) if one.network == "1" else one for one in samples]
+    ratios = left_out(slower, networks=True)
+    assert [ratio for one, ratio in zip(slower, ratios, strict=True) if one.network == "1"] == pytest.approx([0.5] * 4)
+
+
+def test_what_leaves_no_others_is_missing():
+    (first, second, *_), third = planted((1.3, 4.5)), planted((1.3, 4.5))[4]
+    assert (first.board, first.network) == (second.board, "0")
+    assert (third.board.name, third.network) == ("middle", "0")
+    assert len(left_out([first, second, third])) == 3
+    assert left_out([first, second, third], networks=True) == pytest.approx([1.0, 1.0], rel=1)

@@ -256,8 +256,10 @@ class Agent:
             self._limit = None
 
     def _environment(self) -> dict[str, str]:
-        """No module lies in the way, none is compiled elsewhere, and temporary files go where they are removed."""
-        here = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self._path("tmp")}
+        """No module lies in the way, none is compiled elsewhere, and what is written goes where it is removed."""
+        # ONNX Runtime keeps a device id and a database of its own use in the user's cache (1.32).
+        places = dict.fromkeys(("TMPDIR", "XDG_CACHE_HOME"), self._path("tmp"))
+        here = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", **places}
         search = [self._path("lib"), *filter(None, [os.environ.get("PYTHONPATH")])]
         given = {name: value for name, value in os.environ.items() if name != "PYTHONPYCACHEPREFIX"}
         return {**given, **here, "PYTHONPATH": os.pathsep.join(search), MARKER: self._path()}

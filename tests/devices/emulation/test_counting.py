@@ -62,6 +62,11 @@ def test_a_beginning_that_takes_less_counts_as_nothing():
     assert read_records(log.bytes()).layers == (ClassCounts(fp_fma=2),)
 
 
+def test_a_call_that_another_one_interrupts_is_left_out():
+    log = Log().empty().mark(BEGIN).work(other=999).call(fp_fma=8)
+    assert read_records(log.bytes()).calls == (8,)
+
+
 @pytest.mark.parametrize(
     "records",
     [

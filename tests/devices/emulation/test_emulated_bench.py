@@ -91,6 +91,12 @@ def test_golden_vectors_that_do_not_pass_decide(make_bundle, emulator, when, beh
     assert [result.verdict for result in report.budgets] == [Verdict.FAIL]
 
 
+def test_golden_vectors_decide_without_budgets_as_well(make_bundle, emulator):
+    emulator(newest="other outputs")
+    report = count(make_bundle())
+    assert (report.budgets, report.exit_code) == ((), 1)
+
+
 @pytest.mark.parametrize("when", ["newest", "counting"])
 def test_a_guest_that_hangs_is_killed_and_proves_nothing(make_bundle, emulator, when):
     emulator(**{when: "hang"})
@@ -187,6 +193,93 @@ def test_the_earlier_count_of_the_same_cpu_is_compared_with(make_bundle, emulato
     emulator()
     assert main([*command[:3], "raspberry-pi-5", *command[4:], "--baseline", str(then)]) == 4
     assert "another machine" in json.loads(capsys.readouterr().out)["baseline"]["figures"][-1]["reason"]
+
+
+BOARD = """
+name = "{name}"
+title = "A board"
+arch = "aarch64"
+cpu = "cortex-a72"
+isa = ["asimd"]
+cores = 4
+clock_mhz = {clock}
+memory_bytes = 1_000_000_000
+memory_usable_bytes = 900_000_000
+memcpy_gb_per_s = {bandwidth}
+threads = 1
+runtimes = ["onnxruntime"]
+emulator_cpu = "cortex-a72"
+
+[match]
+cores = [4, 4]
+memory_bytes = [900_000_000, 1_100_000_000]
+
+[sources]
+{sources}
+"""
+REFERENCE = """
+[[references]]
+model = "{model}"
+precision = "fp32"
+runtime = "onnxruntime"
+threads = 1
+latency_ms = {latency}
+statistic = "median"
+source = "measured here"
+file_bytes = {size}
+instructions = {{ fp_fma = {fma}, load_store = 30, branch = 10, other = 10 }}
+"""
+STATED = ("cpu", "isa", "cores", "clock_mhz", "memory_bytes", "memory_usable_bytes", "memcpy_gb_per_s", "threads")
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """Three boards of one's own with two networks each, whose times are those of their clocks."""
+    folder = tmp_path / "devices"
+    folder.mkdir()
+    sources = "\n".join(f'{name} = "made up"' for name in (*STATED, "runtimes", "emulator_cpu"))
+    for name, clock in (("one", 1000), ("two", 1500), ("three", 2000)):
+        text = BOARD.format(name=name, clock=clock, bandwidth=clock / 500, sources=sources)
+        for model, fma in (("small", 40), ("large", 60)):
+            latency = (fma * 1e-3 + 1.0) * 1000 / clock
+            text += REFERENCE.format(model=model, latency=latency, size=85, fma=fma)
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("accepts", "limit", "code", "verdict"),
+    [
+        (["estimated"], 1000.0, 0, "pass"),
+        (["estimated"], 1e-6, 1, "fail"),
+        (["measured"], 1000.0, 4, "not_measured"),
+        (["measured", "emulated"], 1000.0, 4, "not_measured"),
+    ],
+)
+def test_a_budget_accepts_an_estimate_only_where_it_says_so(
+    make_bundle, emulator, boards, capsys, accepts, limit, code, verdict
+):
+    emulator()
+    path = make_bundle({"two": {"latency_ms_p50": [{"limit": limit, "accepts": accepts}]}})
+    assert main(["bench", str(path), "--device", "two", "--on", "emulator", "--json"]) == code
+    report = json.loads(capsys.readouterr().out)
+    (found,) = report["variants"][0]["estimates"]
+    assert (found["provenance"], found["runtime"], found["threads"]) == ("estimated", "onnxruntime", 1)
+    assert found["boards"] == ["one", "three", "two"]
+    (budget,) = report["budgets"]
+    assert budget["verdict"] == verdict
+    assert ("estimated, not measured" in budget["reason"]) == (accepts == ["estimated"])
+    assert report["variants"][0]["latency_ms"]["p50"] is None
+    assert any("estimated, not measured" in note and "was off by" in note for note in report["notes"])
+
+
+def test_without_references_the_reason_is_told(make_bundle, emulator, capsys):
+    emulator()
+    path = make_bundle({PI: {"latency_ms_p50": [{"limit": 9.0, "accepts": ["estimated"]}]}})
+    assert main(["bench", str(path), "--device", PI, "--on", "emulator"]) == 4
+    out = " ".join(capsys.readouterr().out.split())
+    assert "not_measured" in out
+    assert "no latency is estimated" in out
+    assert "no estimate: expected published latencies of onnxruntime with 1 thread on at least 3 boards" in out
 
 
 def test_the_table_fits_a_narrow_terminal(make_bundle, emulator, capsys, monkeypatch):
