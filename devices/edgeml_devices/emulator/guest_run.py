@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,11 @@ def run_guest(job: GuestJob) -> tuple[dict[str, Any], bytes]:
 
 @contextmanager
 def _folder(job: GuestJob) -> Iterator[Path]:
-    """A folder with the code the guest imports, the root it sees, and room for what it writes."""
+    """A folder with the code the guest imports, the root it sees, and room for what it writes.
+
+    The guest names everything relative to it: how long paths are moves its stack and its heap, and counts by some
+    hundred instructions, which on a small model is more than is put up with.
+    """
     with tempfile.TemporaryDirectory(prefix="edgeml-emulator-") as name:
         folder = Path(name)
         package = folder / "code/edgeml_devices/emulator"
@@ -104,22 +108,31 @@ def _folder(job: GuestJob) -> Iterator[Path]:
         (folder / "tmp").mkdir()
         (folder / "root").mkdir()
         make_root(job.sysroot, job.identity, folder / "root")
+        for number, place in enumerate(job.site.folders):
+            (folder / f"site{number}").symlink_to(place)
+        (folder / _model_name(job)).symlink_to(os.path.abspath(job.request["path"]))
         if job.plugin is not None:
             (folder / PLUGIN).symlink_to(job.plugin)
         yield folder
 
 
+def _model_name(job: GuestJob) -> str:
+    """A name of one length for all bundles; a bare model's ending says its format."""
+    return f"model{Path(job.request['path']).suffix}"
+
+
 def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
-    request = {**job.request, "path": os.path.abspath(job.request["path"])}
+    request = {**job.request, "path": _model_name(job)}
+    sites = tuple(Path(f"site{number}") for number in range(len(job.site.folders)))
     command = job.sysroot.command(
         ("-m", "edgeml_devices.emulator.guest", json.dumps(request)),
         cpu=job.identity.cpu,
         emulator=job.emulator,
         # Relative to the folder: QEMU splits the words at commas.
         plugin=None if job.plugin is None else f"./{PLUGIN},out={RECORDS}",
-        root=folder / "root",
+        root=Path("root"),
     )
-    environment = {**job.sysroot.environment(job.site, (folder / "code",)), "TMPDIR": str(folder / "tmp")}
+    environment = {**job.sysroot.environment(replace(job.site, folders=sites), (Path("code"),)), "TMPDIR": "tmp"}
     try:
         return subprocess.run(
             command,
@@ -146,7 +159,7 @@ def _answer(job: GuestJob, done: subprocess.CompletedProcess[str]) -> dict[str, 
     if not isinstance(answer, dict) or done.returncode != 0:
         raise GuestFailure(_ending(job, done))
     if "error" in answer:
-        raise GuestFailure(str(answer["error"]))
+        raise GuestFailure(str(answer["error"]).replace(_model_name(job), job.request["path"]))
     return answer
 
 

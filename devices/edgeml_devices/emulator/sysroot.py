@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Emulator", "Site", "Sysroot"]
 
-# Of the host's environment, what a guest may see: the rest could change what it counts.
-PASSED_ON = ("HOME", "PATH", "TMPDIR")
+# Nothing of the host's environment: it could change what is counted.
+FIXED = {"HOME": "/", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,10 @@ class Sysroot:
         seen = root or self.root
         prefix = ("-L", str(seen)) if seen is not None else ()
         counting = ("-plugin", plugin) if plugin is not None else ()
-        return (*emulator.command, *prefix, "-cpu", cpu, *counting, str(self.python), *self.python_options, *arguments)
+        python = self.python
+        if root is not None and self.root is not None:
+            python = root / python.relative_to(self.root)
+        return (*emulator.command, *prefix, "-cpu", cpu, *counting, str(python), *self.python_options, *arguments)
 
     def environment(self, site: Site, extra_folders: tuple[Path, ...] = ()) -> dict[str, str]:
         """The guest's whole environment: one thread, fixed hashes, nothing written beside the code.
@@ -127,12 +130,13 @@ class Sysroot:
         """
         folders = [*map(str, extra_folders), *map(str, site.folders)]
         return {
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            **FIXED,
             **({"PYTHONPATH": os.pathsep.join(folders)} if folders else {}),
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHASHSEED": "0",
             "PYTHONNOUSERSITE": "1",
+            "PYTHONSAFEPATH": "1",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }

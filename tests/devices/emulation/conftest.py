@@ -31,7 +31,7 @@ def emulator(tmp_path, monkeypatch):
         found = Sysroot(
             architecture="aarch64",
             root=root,
-            python=Path(sys.executable),
+            python=root / "usr/bin/python3.11",
             python_options=(),
             sites=sites
             or (
