@@ -69,6 +69,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--bundle", action="append", default=[], help="also measure this bundle, which has golden vectors; repeatable"
     )
+    parser.addoption("--bar", action="store_true", help="fail where our path misses its bar beside the peers")
 
 
 def _contract(model: OneNode) -> Contract:

@@ -70,6 +70,16 @@ def test_long_names_and_many_operators_fit_80_columns():
     assert "float32" in text
 
 
+def test_only_the_names_wrap():
+    slow = {"precision": "float32", "time_ms": 123.4567, "share": 1.0, "gmac_per_s": 0.0123, "macs": 123_000_000}
+    rows = [row(number, type="Fully Connected (NC, QS8, QC8W) GEMM", **slow) for number in (3, 4)]
+    text = drawn({"operators": [profile(*rows)], "roofline": roofline()})
+    assert "operator                 in              µs  share   MACs  GMAC/s  roof  limit" in text
+    assert "Fully Connected (NC,     float32  123,456.7   100%  123 M  0.0123   50%  MACs" in text
+    assert "QS8, QC8W) GEMM" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("report", "words"),
     [

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -178,19 +179,36 @@ def test_the_test_split_is_not_read(project, reference):
     assert same(trained(project, splits=poisoned)[0], reference[0])
 
 
-@pytest.mark.long  # interrupts its own process, which as a worker of pytest-xdist may not survive it
-def test_ctrl_c_comes_through_and_the_handler_stays(project, tmp_path):
-    handler = signal.getsignal(signal.SIGINT)
+# In a process of its own: a signal that comes a moment late would end the tests' process.
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from edgeml_train import Project
+from edgeml_train.fit import build_fused, fit
+from edgeml_train.settings import TrainSettings
 
-    def interrupt(event):
-        if event.done > 12:
-            os.kill(os.getpid(), signal.SIGINT)
+def interrupt(event):
+    if event.done == 13:
+        os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        trained(project, checkpoint=tmp_path / "last.ckpt", progress=interrupt)
+folder, checkpoint = map(Path, sys.argv[1:])
+handler, task = signal.getsignal(signal.SIGINT), Project.open(folder).task
+splits, fused = task.splits(), build_fused(task, 1)
+fused.features.fit(splits.train.inputs)
+try:
+    fit(fused, task, splits, TrainSettings(epochs=6, batch_size=16), checkpoint=checkpoint, progress=interrupt)
+except KeyboardInterrupt:
+    print("interrupted,", "its" if signal.getsignal(signal.SIGINT) is handler else "another", "handler")
+"""
 
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert readable(tmp_path / "last.ckpt")
+
+def test_ctrl_c_comes_through_and_the_handler_stays(make_project, tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+    command = [sys.executable, "-c", INTERRUPTED, str(make_project()), str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "interrupted, its handler\n"), done.stderr
+    assert readable(checkpoint)
 
 
 def test_progress_counts_steps_and_ends_full(project):

@@ -42,16 +42,16 @@ class Server:
 
     def __init__(self, folder, *, environment=(), file_blocks=None):
         self.folder = folder
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir()
+        self.temporary, self.home = folder / "temporary", folder / "home"
+        for place in (self.temporary, self.home):
+            place.mkdir()
         self.host_key = make_key(folder / "host_key")
         (folder / "authorized_keys").write_text(make_key(folder / "user_key"), encoding="ascii")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        variables = " ".join(
-            f'"{name}={value}"' for name, value in {"TMPDIR": self.temporary, **dict(environment)}.items()
-        )
+        places = {"TMPDIR": self.temporary, "HOME": self.home}
+        variables = " ".join(f'"{name}={value}"' for name, value in {**places, **dict(environment)}.items())
         (folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\nStrictModes no\nUsePAM no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\n"
@@ -110,8 +110,8 @@ class Server:
         return SshTarget(parse_target(self.name(python)), config=config or self.config, limits=limits, **options)
 
     def left(self):
-        """What a bench left: files in the device's temporary folder, and processes that know of that folder."""
-        files = [path.name for path in self.temporary.iterdir()]
+        """What a bench left: files in the temporary folder and at home, and processes that know of the former."""
+        files = [path.name for place in (self.temporary, self.home) for path in place.iterdir()]
         return files + [f"process {pid}" for pid in self.measuring()]
 
     def measuring(self):
@@ -119,18 +119,18 @@ class Server:
         return with_environment(f"EDGEML_BENCH_FOLDER={self.temporary}/")
 
     def agents(self):
-        """The agent and its janitor."""
+        """The agent, and after it its janitor, which is its child: process ids start over at some point."""
         marked = set(self.measuring())
         mine = with_environment(f"TMPDIR={self.temporary}\0")
-        return sorted(pid for pid in mine if pid not in marked and b"edgeml-agent" in _read(pid, "cmdline"))
+        found = [pid for pid in mine if pid not in marked and b"edgeml-agent" in _read(pid, "cmdline")]
+        return sorted(found, key=lambda pid: _parent(pid) in found)
 
     def connections(self):
         """The processes of ``sshd`` that serve a connection."""
         children = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
         found, parents = [], {self.process.pid}
         for pid in sorted(children):
-            stat = _read(pid, "stat").rpartition(b")")[2].split()
-            if len(stat) > 1 and int(stat[1]) in parents and b"sshd" in _read(pid, "comm"):
+            if _parent(pid) in parents and b"sshd" in _read(pid, "comm"):
                 found.append(pid)
                 parents.add(pid)
         return found
@@ -149,6 +149,11 @@ def _read(pid, name):
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def _parent(pid):
+    stat = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(stat[1]) if len(stat) > 1 else None
 
 
 def with_environment(text):
