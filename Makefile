@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use and again when the pins change.
-#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make timm    make peers    make debian
+#   make demo    make test    make test-long    make lint    make bench    make runtime-test    make docs    make timm    make peers    make emulated    make debian
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -16,6 +16,7 @@ TIMM_READY := $(TIMM)/.edgeml-ready
 PEERS := .build/peers
 PEERS_READY := $(PEERS)/.edgeml-ready
 DEMO := demo
+EMULATED_DEVICES := raspberry-pi-4b raspberry-pi-5
 PYTEST_ARGS ?=
 # A process per core, and at most four: each loads PyTorch. The tests of a file share fixtures and stay together.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -30,7 +31,7 @@ TFLITE_FITS := import sys, venv, ensurepip; sys.exit(sys.platform != "linux" or 
 TFLITE_PYTHON ?= $(shell for python in $(BIN)/python python3.11 python3; do \
 	"$$python" -c '$(TFLITE_FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test timm peers debian docs docs-check clean
+.PHONY: help venv demo test test-long lint layers bench runtime-test tflite-test timm peers emulated debian docs docs-check clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -96,13 +97,23 @@ layers: $(READY)  ## Check who imports whom
 
 # The first run trains and exports the bundles it measures, into .build/bench. Rounds of at least 2 ms keep the JSON small.
 bench: $(READY)  ## Run the pytest-benchmark suites
-	$(BIN)/python -m pytest -q benchmarks --benchmark-min-time=0.002 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q benchmarks --ignore=benchmarks/emulated --benchmark-min-time=0.002 $(PYTEST_ARGS)
 
 runtime-test: $(RUNTIME_READY)  ## Run the runtime's tests with numpy and the backends alone
 	$(RUNTIME_VENV)/bin/python -m pytest -q tests/runtime $(PYTEST_ARGS)
 
 tflite-test: $(READY) $(TFLITE_READY)  ## Run the tests of tflite-runtime 2.14, in an environment of its own
 	$(BIN)/python -m pytest -q tests/compat $(PYTEST_ARGS)
+
+# A board in each process; what they say is shown one after the other.
+emulated: $(READY)  ## Check instructions and size of the templates' bundles on emulated boards
+	$(BIN)/edgeml devices setup-emulator aarch64
+	@mkdir -p .build/emulated; status=0; started=; \
+	for device in $(EMULATED_DEVICES); do \
+		$(BIN)/python -m pytest -q -p no:cacheprovider benchmarks/emulated --edgeml-device $$device --edgeml-on emulator \
+			$(PYTEST_ARGS) >.build/emulated/$$device.txt 2>&1 & started="$$started $$!"; done; \
+	for process in $$started; do wait $$process || status=1; done; \
+	for device in $(EMULATED_DEVICES); do cat .build/emulated/$$device.txt; done; exit $$status
 
 timm: $(TIMM_READY)  ## Put timm and torchvision into .build/timm, for the test of a network from a package
 
@@ -112,6 +123,7 @@ peers: $(PEERS_READY)  ## Put ExecuTorch and ncnn into .build/peers, for benchma
 
 debian:  ## Install the Debian packages that some tests need, as root; otherwise say which are missing
 	@missing=; test "$$(uname -sm)" != "Linux x86_64" || command -v qemu-x86_64 >/dev/null || missing=qemu-user; \
+	test "$$(uname -s)" != Linux || command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	test "$$(uname -s)" != Linux || PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$$missing openssh-server"; \
 	test "$$(uname -s)" != Linux || command -v adb >/dev/null || missing="$$missing adb"; \
 	test "$$(uname -s)" != Linux || command -v chromium >/dev/null || missing="$$missing chromium"; \

@@ -132,7 +132,12 @@ def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
         plugin=None if job.plugin is None else f"./{PLUGIN},out={RECORDS}",
         root=Path("root"),
     )
-    environment = {**job.sysroot.environment(replace(job.site, folders=sites), (Path("code"),)), "TMPDIR": "tmp"}
+    environment = {
+        **job.sysroot.environment(replace(job.site, folders=sites), (Path("code"),)),
+        "TMPDIR": "tmp",
+    }
+    if job.sysroot.root is not None:  # whether the host has compiled the runtime would be seen in the heap, too
+        environment["PYTHONPYCACHEPREFIX"] = "tmp"
     try:
         return subprocess.run(
             command,

@@ -65,6 +65,13 @@ def main():
     what = BEHAVIOUR.get("counting" if counting else "newest", "run")
     with open(os.path.join(given["-L"], "proc/cpuinfo"), encoding="ascii") as file:
         assert "CPU part" in file.read()
+    # Nothing that a guest sees has the length of something of the host's.
+    seen = {name: value for name, value in os.environ.items() if name not in {"LC_CTYPE", "_"}}
+    assert not any(os.path.isabs(part) for part in seen.pop("PYTHONPATH").split(":")), seen
+    assert {seen.pop("HOME"), seen.pop("PATH")} == {"/", "/usr/bin:/bin"}, seen
+    assert not any("/" in value for value in seen.values()), seen
+    assert not os.path.isabs(program[0]), program
+    assert json.loads(program[-1])["path"].startswith("model."), program
     if what == "hang":
         time.sleep(60)
     if what == "illegal":
@@ -76,7 +83,9 @@ def main():
         sys.exit(74)
     if what == "mute":
         sys.exit(0)
-    done = subprocess.run([sys.executable, *program[1:]], stdout=subprocess.PIPE, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPYCACHEPREFIX"}  # saves seconds
+    words = [sys.executable, *program[1:]]
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     answer = json.loads(done.stdout)
     if "error" not in answer:
         answer["backend_version"] = BEHAVIOUR["versions"][counting]
