@@ -28,9 +28,10 @@ class SimulatedFleet:
     """Stands for ``bench_targets``: each target's name is a simulated machine; those in ``lost`` do not answer."""
 
     def __init__(self, machines):
-        self.machines, self.lost = machines, set()
+        self.machines, self.lost, self.asked_for_layers = machines, set(), set()
 
-    def __call__(self, path, names, run, *, config=None):
+    def __call__(self, path, names, run, *, config=None, layers=True):
+        self.asked_for_layers.add(layers)
         found = []
         for name in names:
             if name in self.lost and len(names) == 1:
@@ -89,6 +90,11 @@ def test_every_budget_of_the_contract_is_judged_and_told_at_the_end(session):
             "tiny-1.0.0.edgeml  bundle_mb *pass",
         ]
     )
+
+
+def test_layers_are_not_counted_for_a_verdict(session, fleet):
+    session(ALL).assert_outcomes(passed=1)
+    assert fleet.asked_for_layers == {False}
 
 
 FAILURES = [
