@@ -283,7 +283,7 @@ simulated = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(simulated)
 QUIET = [1.0, 1.01, 1.02, 1.03] * 25
 
-def bench_targets(path, names, run, *, config=None):
+def bench_targets(path, names, run, *, config=None, layers=True):
     with open({log!r}, "a") as log:
         log.write("begin\\n")
         log.flush()
