@@ -42,8 +42,8 @@ def front_of(features: Any) -> dict[str, Array]:
         "frame": np.array(spectrum.frame),
         "hop": np.array(spectrum.stride * spectrum.q),
         "filters": bins_in_order(first),
-        "mean": first.mean.numpy()[:, 0],
-        "scale": first.scale.numpy()[:, 0],
+        "mean": first.mean.numpy(),
+        "scale": first.scale.numpy(),
         "floor": np.float32(first.floor),
     }
     if len(steps) > 1:

@@ -86,7 +86,7 @@ def onnx_runner(model, example):
     return lambda item: session.run(None, {name: item})[0]
 
 
-def tflite_runner(model, example, tmp_path):
+def tflite_interpreter(model, example, tmp_path):
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter
 
@@ -94,6 +94,11 @@ def tflite_runner(model, example, tmp_path):
     litert_torch.convert(model, (example,)).export(str(path))
     interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def tflite_runner(model, example, tmp_path):
+    interpreter = tflite_interpreter(model, example, tmp_path)
     given, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def run(item):
@@ -127,3 +132,12 @@ def test_fused_model_gives_the_logits_of_pytorch(fused, form, tmp_path):
     assert np.isfinite(found).all()
     # The bar of the contract (ExportRules.fp32_max_abs_of_std); measured 1e-7 to 1e-6.
     assert np.abs(found - expected).max() <= 1e-4 * expected.std()
+
+
+def test_a_spectrum_is_computed_by_convolutions_without_transpositions_in_tflite(tmp_path):
+    """Products with a constant on their left took 90 of 115 µs of the zoo's autoencoder."""
+    features, _, pcm = machine_sounds()
+    interpreter = tflite_interpreter(features, torch.from_numpy(pcm[:1]), tmp_path)
+    operators = {detail["op_name"] for detail in interpreter._get_ops_details()}
+    assert {"DEPTHWISE_CONV_2D", "CONV_2D", "FULLY_CONNECTED"} <= operators
+    assert not operators & {"BATCH_MATMUL", "TRANSPOSE"}
