@@ -41,11 +41,23 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A compiler, and what it calls."""
+    found = {name: shutil.which(name, path=os.defpath) for name in ("cc", "as", "ld")}
+    if None in found.values():
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("programs")
+    for name, path in found.items():
+        (folder / name).symlink_to(path)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def layout(folder, monkeypatch):
-    """A machine without any QEMU of its own."""
+def layout(folder, programs, monkeypatch):
+    """A machine with a compiler, and without any QEMU of its own."""
     monkeypatch.setenv("EDGEML_CACHE", str(folder))
-    monkeypatch.setenv("PATH", str(folder / "no-programs"))
+    monkeypatch.setenv("PATH", str(programs))
     return Layout.default()
 
 
@@ -83,14 +95,9 @@ def test_again_from_the_cache_alone(whole, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_cached_qemu_loads_a_plug_in(tmp_path, whole, name):
-    compiler = shutil.which("cc", path=os.defpath)
-    if compiler is None:
-        pytest.skip("no C compiler")
     (tmp_path / "plugin.c").write_text(PLUGIN)
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-o", str(tmp_path / "plugin.so"), str(tmp_path / "plugin.c")],
-        check=True,
-        env={**os.environ, "PATH": os.defpath},
+        ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "plugin.so"), str(tmp_path / "plugin.c")], check=True
     )
     sysroot = open_sysroot(name)
     assert str(whole.folder) in sysroot.counting.command[-1]
