@@ -17,6 +17,7 @@ from edgeml_export.scheme import (
 from edgeml_export.search import SearchStep, ValidationLoss
 from edgeml_export.sensitivity import LayerLoss
 from edgeml_export.vnni_check import VnniCheck
+from edgeml_runtime.backends.onnxruntime import keep_onnxruntime_quiet
 
 __all__ = [
     "KNOWN_VARIANTS",
@@ -39,3 +40,6 @@ __all__ = [
     "VnniCheck",
     "export_bundle",
 ]
+
+# Modules of this package import ONNX Runtime themselves, none of them before this line.
+keep_onnxruntime_quiet()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Emulator", "Site", "Sysroot"]
 
 # Nothing of the host's environment: it could change what is counted.
-FIXED = {"HOME": "/", "PATH": "/usr/bin:/bin"}
+FIXED = {"HOME": "/", "ORT_DISABLE_TELEMETRY": "1", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

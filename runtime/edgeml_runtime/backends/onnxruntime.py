@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "keep_onnxruntime_quiet"]
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {
     f"tensor({name})": name
@@ -54,9 +55,7 @@ class OnnxRuntimeBackend:
     @classmethod
     def installed_version(cls) -> str:
         """See :meth:`edgeml_runtime.backends.base.Backend.installed_version`."""
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(_onnxruntime().__version__)
 
     @classmethod
     def installed_package(cls) -> str:
@@ -104,9 +103,24 @@ class OnnxRuntimeBackend:
         self.run = closed_run
 
 
-def _open_session(model: bytes, threads: int) -> Any:
+def keep_onnxruntime_quiet() -> None:
+    """Keep ONNX Runtime from reporting to its maker, from before it is imported; who sets the variable decides.
+
+    From release 1.29 on, its wheels make a device id in the home folder when they are imported, and report over the
+    network which models are loaded (Privacy.md in the wheel). The variable has to be set before that.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def _onnxruntime() -> Any:
+    keep_onnxruntime_quiet()
     import onnxruntime
 
+    return onnxruntime
+
+
+def _open_session(model: bytes, threads: int) -> Any:
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads

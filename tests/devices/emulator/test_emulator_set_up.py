@@ -395,6 +395,7 @@ def test_the_guests_environment_is_its_own(ready, layout, monkeypatch):
     sysroot = ready().sysroot
     found = sysroot.environment(sysroot.site("tflite"), extra_folders=(Path("/extra"),))
     assert found["PYTHONPATH"] == f"/extra:{layout.site('aarch64', 'tflite')}"
+    assert found["ORT_DISABLE_TELEMETRY"] == "1"
     assert found["OMP_NUM_THREADS"] == "1"
     assert "LD_PRELOAD" not in found
 
