@@ -35,7 +35,7 @@ SYSROOTS = {"aarch64": "aarch64", "armv7l": "armv7", "x86_64": "x86-64"}
 """Architecture of a device profile → what ``edgeml devices setup-emulator`` calls it."""
 
 INSTRUCTIONS_MARGIN = 0.002
-"""Counts of one inference lie within this share of their median from run to run (docs/results.md has the figure)."""
+"""Counts of one inference lie this near each other, as a share, however memory is laid out (docs/results.md)."""
 
 # Guests count the same beside others; more of them than cores would only take memory.
 MOST_GUESTS = 4

@@ -5,7 +5,7 @@ import pytest
 
 from edgeml_devices.emulator.classes import ClassCounts
 from edgeml_devices.emulator.counting import read_records
-from edgeml_devices.emulator.guest.marks import BEGIN, EMPTY, END, LAYER
+from edgeml_devices.emulator.guest.marks import BEGIN, EMPTY, END, LAYER, WARM_UP
 from edgeml_runtime.errors import TargetError
 
 MARK = np.array([0, 0, 0, 0, 4, 2, 6])
@@ -49,6 +49,13 @@ def test_the_marks_are_taken_off_and_the_middle_call_is_taken():
     assert counted.calls == (15, 35, 25)
     assert counted.median == ClassCounts(fp_fma=20, other=5)
     assert counted.layers == ()
+
+
+def test_calls_that_warm_up_are_not_counted():
+    log = Log()
+    for _ in range(4):
+        log.mark(WARM_UP).work(other=500).mark(WARM_UP)
+    assert read_records(log.empty().call(fp_fma=7).bytes()).calls == (7,)
 
 
 def test_a_layer_is_what_comes_with_it():

@@ -22,7 +22,7 @@ def request(path, **changes):
 def marked(monkeypatch):
     """The numbers of all marks, and short limits."""
     numbers = []
-    monkeypatch.setattr(marks.os, "lseek", lambda descriptor, number, whence: numbers.append(number))
+    monkeypatch.setattr(marks.os, "isatty", lambda descriptor: numbers.append(-4242 - descriptor))
     return numbers
 
 
@@ -39,7 +39,19 @@ def test_a_bundle_is_tested_and_counted(make_bundle, marked):
     assert len(calls) == found["calls"]
     assert len(beginnings) == len(names) + 1
     assert marked.count(marks.END) == len(calls) + len(beginnings)
-    assert marked[: marks.EMPTY_MARKS] == [marks.EMPTY] * marks.EMPTY_MARKS
+
+
+def test_what_is_warmed_up_is_what_is_counted(marked):
+    """Neither a mark nor what calls it is run for the first time where it is counted."""
+    called = []
+    assert marks.count_calls(lambda: called.append(len(marked))) == marks.MOST_CALLS
+    assert marked == [
+        *[marks.WARM_UP] * 2 * marks.MOST_WARM_UP,
+        *[marks.EMPTY] * marks.EMPTY_MARKS,
+        *[marks.BEGIN, marks.END] * marks.MOST_CALLS,
+    ]
+    assert len(called) == marks.MOST_WARM_UP + marks.MOST_CALLS
+    assert {marked[number - 1] for number in called} == {marks.WARM_UP, marks.BEGIN}
 
 
 def test_without_counting_there_are_no_marks(make_bundle, marked):

@@ -1,5 +1,5 @@
 /* A plug-in for QEMU in user mode that counts the guest's instructions by kind, and writes the counts down whenever the
- * guest marks a moment, by seeking to the mark's number on the descriptor MARK, which cannot exist.
+ * guest marks a moment, by asking whether the descriptor MARK less the mark's number, which cannot exist, is a terminal.
  *
  * Arguments: out=FILE, which gets one record of int64_t per mark: its number, then how many instructions of each kind
  * were executed since the start, in all threads. A vCPU that runs beside another one may lose counts, so the guest runs
@@ -54,17 +54,17 @@ size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 EXPORT int qemu_plugin_version = 1;
 
 #define MARK (-4242)
+#define MARKS 8
 
-/* lseek of each architecture; on 32-bit Arm _llseek, whose third argument is the low half of the offset. */
-struct seek {
-    const char *target;
-    int64_t number;
-    int offset_argument;
+/* ioctl of each architecture, by which isatty(3) asks. */
+struct architecture {
+    const char *name;
+    int64_t ioctl;
 };
 
-static const struct seek known[] = {{"aarch64", 62, 2}, {"arm", 140, 3}, {"x86_64", 8, 2}};
+static const struct architecture known[] = {{"aarch64", 29}, {"arm", 54}, {"x86_64", 16}};
 
-static const struct seek *target;
+static const struct architecture *target;
 static FILE *out;
 static uint64_t counts[KINDS];
 
@@ -84,9 +84,11 @@ static void write_record(int64_t mark)
 static void on_syscall(qemu_plugin_id_t id, unsigned int vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
                        uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)id, (void)vcpu, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (number == target->number && (int32_t)a1 == MARK)
-        write_record((int64_t)(target->offset_argument == 2 ? a2 : a3));
+    int64_t mark = MARK - (int64_t)(int32_t)a1;
+
+    (void)id, (void)vcpu, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    if (number == target->ioctl && mark > 0 && mark < MARKS)
+        write_record(mark);
 }
 
 /* T32 and A32 share a process. A block with an instruction of two bytes or at an odd halfword is T32; one of words only
@@ -139,7 +141,7 @@ static void on_exit_of_guest(qemu_plugin_id_t id, void *unused)
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(info->target_name, known[i].target) == 0)
+        if (strcmp(info->target_name, known[i].name) == 0)
             target = &known[i];
     for (int i = 0; i < argc; i++)
         if (strncmp(argv[i], "out=", 4) == 0)
