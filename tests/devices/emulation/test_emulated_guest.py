@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def request(path, **changes):
 def marked(monkeypatch):
     """The numbers of all marks, and short limits."""
     numbers = []
+    monkeypatch.setattr(marks, "_STARTED", time.monotonic())
     monkeypatch.setattr(marks.os, "isatty", lambda descriptor: numbers.append(-4242 - descriptor))
     return numbers
 
