@@ -87,7 +87,7 @@ def test_the_path_of_a_python_is_one_word(python):
 
 ENDS = [
     (255, "ssh: connect to host pi5 port 22: No route to host\n", False, "cannot be reached (ssh: connect"),
-    (255, "", False, "cannot be reached (no message)"),
+    (255, "", False, "cannot be reached (no message): `ssh -p 2222 pi@pi5` has to log in"),
     (255, "Warning: remote port forwarding failed\n", False, "cannot be reached (no message)"),
     (
         255,
@@ -109,6 +109,21 @@ def test_an_end_is_explained(status, messages, ran, text):
     found = explain_end(PI, status, messages, python_ran=ran)
     assert found.startswith("ssh://pi@pi5:2222: ")
     assert text in found
+
+
+def test_commands_that_are_advised_use_the_same_configuration():
+    refused = "Host key verification failed.\n"
+    found = explain_end(SshAddress(host="board"), 255, refused, python_ran=False, config=Path("my config"))
+    assert "log in once with `ssh -F 'my config' board`" in found
+
+
+def test_the_old_key_is_forgotten_under_the_name_that_ssh_has_for_it():
+    messages = (
+        "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nOffending ED25519 key in /home/me/known:3\n"
+        "Host key for [10.0.0.7]:2222 has changed and you have requested strict checking.\n"
+    )
+    found = explain_end(SshAddress(host="board"), 255, messages, python_ran=False)
+    assert "(ssh-keygen -f /home/me/known -R '[10.0.0.7]:2222')" in found
 
 
 def _sent():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,36 +67,49 @@ def ssh_command(address: SshAddress, limits: SshLimits, *, config: Path | None =
     return [*words, "--", address.host, agent_command(address.python)]
 
 
-def _manual(address: SshAddress) -> str:
+def _manual(address: SshAddress, config: Path | None) -> str:
     """The command with which a person logs in."""
-    port = "" if address.port is None else f"-p {address.port} "
-    user = "" if address.user is None else f"{address.user}@"
-    return f"ssh {port}{user}{address.host}"
+    words = ["ssh"] if config is None else ["ssh", "-F", shlex.quote(str(config))]
+    if address.port is not None:
+        words += ["-p", str(address.port)]
+    return " ".join([*words, address.host if address.user is None else f"{address.user}@{address.host}"])
 
 
-def _known_as(address: SshAddress) -> str:
-    return address.host if address.port in {None, 22} else f"[{address.host}]:{address.port}"
+def _forget(address: SshAddress, messages: str) -> str:
+    """The command that forgets the old host key: under the name and in the file that ssh itself tells.
+
+    Configuration may give the host another name and port, and name another file (``HostName``, ``HostKeyAlias``,
+    ``UserKnownHostsFile`` of ssh_config(5)).
+    """
+    name = re.search(r"^Host key for (\S+) has changed", messages, re.MULTILINE)
+    file = re.search(r"^Offending .* key in (.+):\d+\s*$", messages, re.MULTILINE)
+    usual = address.host if address.port in {None, 22} else f"[{address.host}]:{address.port}"
+    words = ["ssh-keygen"] if file is None else ["ssh-keygen", "-f", shlex.quote(file[1])]
+    return " ".join([*words, "-R", shlex.quote(usual if name is None else name[1])])
 
 
-def _refusal(address: SshAddress, messages: str) -> str | None:
-    """What ssh's own messages mean, or None for one that speaks for itself."""
+def _refusal(address: SshAddress, messages: str, config: Path | None) -> str:
+    """What ssh's own messages mean, and what to do."""
+    manual = _manual(address, config)
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in messages or "has changed and you have requested" in messages:
         return (
             "the host key is not the one that known_hosts has. Someone may be in between, or the system there was "
             "installed anew: compare fingerprints at the device itself (ssh-keygen -lf "
-            f"/etc/ssh/ssh_host_ed25519_key.pub) before you forget the old key (ssh-keygen -R '{_known_as(address)}')"
+            f"/etc/ssh/ssh_host_ed25519_key.pub) before you forget the old key ({_forget(address, messages)})"
         )
     if "Host key verification failed" in messages:
         return (
-            f"the host key is not known: log in once with `{_manual(address)}`, and compare the fingerprint it shows "
+            f"the host key is not known: log in once with `{manual}`, and compare the fingerprint it shows "
             "with the device's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)"
         )
     if "Permission denied" in messages:
-        return f"the device accepts none of your keys: `ssh-copy-id` installs one; `{_manual(address)}` has to log in"
-    return None
+        return f"the device accepts none of your keys: `ssh-copy-id` installs one; `{manual}` has to log in"
+    return f"cannot be reached ({last_line(messages)}): `{manual}` has to log in"
 
 
-def explain_end(address: SshAddress, status: int | None, messages: str, *, python_ran: bool) -> str:
+def explain_end(
+    address: SshAddress, status: int | None, messages: str, *, python_ran: bool, config: Path | None = None
+) -> str:
     """Why a connection ended, in words.
 
     Args:
@@ -103,15 +118,15 @@ def explain_end(address: SshAddress, status: int | None, messages: str, *, pytho
             had to be killed.
         messages: What was written to standard error, by ssh or on the device.
         python_ran: Whether the agent had answered before.
+        config: ssh configuration in place of the user's, or None.
 
     Returns:
         The text, with the address.
     """
-    last = last_line(messages)
     if python_ran:
-        return f"{address}: the connection was lost ({last})"
+        return f"{address}: the connection was lost ({last_line(messages)})"
     if status == 255:
-        return f"{address}: {_refusal(address, messages) or f'cannot be reached ({last})'}"
+        return f"{address}: {_refusal(address, messages, config)}"
     return explain_no_python(str(address), address.python, status, messages)
 
 
@@ -137,4 +152,4 @@ class SshLink:
 
     def explain_end(self, status: int | None, messages: str, *, python_ran: bool) -> str:
         """Why a connection ended, in words (:func:`explain_end`)."""
-        return explain_end(self._address, status, messages, python_ran=python_ran)
+        return explain_end(self._address, status, messages, python_ran=python_ran, config=self._config)

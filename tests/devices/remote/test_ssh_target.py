@@ -147,11 +147,13 @@ def refuse(server, message, python="", **options):
 class TestReaching:
     def test_a_host_key_that_has_changed(self, server):
         server.know((server.folder / "user_key.pub").read_text(encoding="ascii"))
-        refuse(server, "the host key is not the one that known_hosts has.*ssh-keygen -R")
+        known = server.folder / "known_hosts"
+        forget = rf"ssh-keygen -f {known} -R '\[127\.0\.0\.1\]:{server.port}'"
+        refuse(server, f"the host key is not the one that known_hosts has.*{forget}")
 
     def test_a_host_key_that_is_not_known(self, server):
         server.know("")
-        refuse(server, r"the host key is not known: log in once with `ssh -p \d+ 127\.0\.0\.1`")
+        refuse(server, r"the host key is not known: log in once with `ssh -F \S+ -p \d+ 127\.0\.0\.1`")
         assert (server.folder / "known_hosts").read_text() == ""
 
     def test_the_users_configuration_decides_about_host_keys(self, server, device_python):
