@@ -38,6 +38,10 @@ Report = Mapping[str, Any]
 TOP_SCORES = 5
 NAMED_FILES = 5
 BAR_WIDTH = 30
+NOT_THE_DEVICE = (
+    "so nothing was timed: bench on the device itself (--on ssh://user@host or adb://serial), or count instructions on "
+    "an emulated one (--on emulator)"
+)
 
 
 def size_text(size_bytes: int) -> str:
@@ -128,6 +132,8 @@ def render_bench(console: Console, report: Report) -> None:
     console.print(f"device: [bold]{escape(report['device'])}[/], {report['provenance']}")
     for reason in mismatch:
         console.print(f"  [yellow]{escape(reason)}[/]")
+    if mismatch and not any(variant.get("emulated") for variant in report["variants"]):
+        console.print(f"[dim]{NOT_THE_DEVICE}[/]", highlight=False)
     render_instructions(console, report)
     if any(variant["threads"] and not variant.get("emulated") for variant in report["variants"]):
         console.print()

@@ -80,8 +80,7 @@ def _measured(
                 }
             except TargetError as error:
                 lost.append(error)
-        report = assemble(case, variants, batches, limit, further)
-        return replace(report, lost=str(lost[0])) if lost else report
+        return assemble(case, variants, batches, limit, further, lost=str(lost[0]) if lost else None)
     finally:
         if limit is not None:
             limit.remove()

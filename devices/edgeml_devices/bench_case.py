@@ -132,6 +132,8 @@ def _evidence(
     variants: Sequence[VariantReport],
     batches: Sequence[Batch],
     further: Mapping[Choice, VariantReport] | None = None,
+    *,
+    lost: bool = False,
 ) -> Evidence:
     emulated = case.emulated and case.matched.ok
     return Evidence(
@@ -143,6 +145,7 @@ def _evidence(
         own_backends={variant.id: variant.backend for variant in case.model.variants},
         further=further_reports(case, batches) if further is None else further,
         disturbance=_slowed(case, batches),
+        more="the target was lost" if lost else "raise --sustained" if case.sustained else "raise --time-limit",
     )
 
 
@@ -207,6 +210,8 @@ def assemble(
     batches: tuple[Batch, ...],
     limit: MemoryLimit | None = None,
     further: Mapping[Choice, VariantReport] | None = None,
+    *,
+    lost: str | None = None,
 ) -> BenchReport:
     """The report on what was measured.
 
@@ -216,6 +221,7 @@ def assemble(
         batches: What was measured; none where the machine is not the device.
         limit: The memory that the processes could use, or None.
         further: Reports of further ways, or None for those that follow from the batches.
+        lost: Why the target stopped answering before the end, or None.
 
     Returns:
         The report, with the verdicts.
@@ -225,7 +231,7 @@ def assemble(
         notes.append(
             f"the {case.memory_bytes / 1e6:,.0f} MB of memory of {case.profile.name} could not be applied here"
         )
-    evidence = _evidence(case, variants, batches, further)
+    evidence = _evidence(case, variants, batches, further, lost=lost is not None)
     samples = ((variant.id, joined_samples(batches, variant.id)) for variant in case.selected)
     return BenchReport(
         model=case.model.path,
@@ -245,6 +251,7 @@ def assemble(
         conditions=tuple(batch.conditions for batch in batches),
         memory_limit_bytes=None if limit is None else limit.memory_bytes,
         batches=batches,
+        lost=lost,
         further=evidence.further,
         python=batches[0].measurement.python if batches else None,
     )

@@ -41,6 +41,7 @@ class Evidence:
         further: Figures of variants in other ways, where budgets name them: on another backend, with other threads.
         disturbance: What made the machine slower than it is, or None. A limit that is exceeded on such a machine
             proves nothing; one that is kept there is kept on a quiet one as well.
+        more: What to do for more batches than there are, or why there are no more.
     """
 
     provenance: Provenance | None
@@ -51,6 +52,7 @@ class Evidence:
     own_backends: Mapping[str, str] = field(default_factory=dict)
     further: Mapping[Choice, VariantReport] = field(default_factory=dict)
     disturbance: str | None = None
+    more: str = "raise --time-limit"
 
 
 def _way(budget: Budget, variant: str | None, evidence: Evidence) -> Choice | None:
@@ -133,7 +135,7 @@ def _other_version(budget: Budget, report: VariantReport) -> str | None:
     )
 
 
-def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | None) -> tuple[Verdict, str]:
+def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | None, more: str) -> tuple[Verdict, str]:
     lower_limit = name in _LOWER_LIMITS
     keeps = figure.low >= limit if lower_limit else figure.high <= limit
     breaks = figure.high < limit if lower_limit else figure.low > limit
@@ -150,13 +152,13 @@ def _decide(name: BudgetName, limit: float, figure: Figure, disturbance: str | N
             f"the limit lies within what counts differ by, {figure.low:,.0f} to {figure.high:,.0f}",
         )
     if figure.n < needed:
-        return Verdict.INCONCLUSIVE, f"{figure.n} calls are too few, {needed} are needed: raise --time-limit"
+        return Verdict.INCONCLUSIVE, f"{figure.n} calls are too few, {needed} are needed: {more}"
     if not math.isfinite(figure.low) and not math.isfinite(figure.high):
         starts = name is BudgetName.COLD_START_MS
         few = f"fewer than {MIN_STARTS} starts" if starts else f"fewer than {MIN_PROCESSES} processes"
-        return Verdict.INCONCLUSIVE, f"{few} give no interval: raise --time-limit"
+        return Verdict.INCONCLUSIVE, f"{few} give no interval: {more}"
     reason = f"the limit lies within the 95 % interval, {figure.low:.4g} to {figure.high:.4g}"
-    return Verdict.INCONCLUSIVE, f"{reason}: raise --time-limit, or bench on a quieter machine"
+    return Verdict.INCONCLUSIVE, f"{reason}: {more}, or bench on a quieter machine"
 
 
 def _estimated(budget: Budget, report: VariantReport | None, evidence: Evidence) -> Figure | str | None:
@@ -177,7 +179,7 @@ def _estimated(budget: Budget, report: VariantReport | None, evidence: Evidence)
 def _judge_estimate(budget: Budget, result: BudgetResult, found: Figure | str) -> BudgetResult:
     if isinstance(found, str):
         return replace(result, reason=f"no estimate: {found}")
-    verdict, _ = _decide(budget.name, budget.limit, found, None)
+    verdict, _ = _decide(budget.name, budget.limit, found, None, "")
     how = f"estimated, not measured: {found.value:.4g} ms, {found.low:.4g} to {found.high:.4g}, from {found.n} boards"
     return replace(result, value=found.value, verdict=verdict, reason=how)
 
@@ -208,7 +210,7 @@ def _check(budget: Budget, evidence: Evidence) -> BudgetResult:
     other = _other_version(budget, report)
     if other is not None:
         return replace(result, value=figure.value, verdict=Verdict.INCONCLUSIVE, reason=other)
-    verdict, reason = _decide(budget.name, budget.limit, figure, evidence.disturbance)
+    verdict, reason = _decide(budget.name, budget.limit, figure, evidence.disturbance, evidence.more)
     return replace(result, value=figure.value, verdict=verdict, reason=reason)
 
 

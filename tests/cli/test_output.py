@@ -115,6 +115,7 @@ LAYERS = {
     "measured_as": "tflite-int16x8",
     "alike": [["onnx-fp32", "tflite-fp32"], ["tflite-int16x8"], ["onnx-int8-dynamic"]],
 }
+MISMATCH = ("architecture aarch64 is needed, this machine is x86_64", "a second reason")
 RATIO_KEYS = ("variant", "ratio", "low", "high", "processes", "verdict")
 BENCH = {
     "device": "host",
@@ -262,6 +263,11 @@ def drawn(render, report):
             render_layers,
             {"layers": []},
             ["no layers to explain"],
+        ),
+        (
+            render_bench,
+            BENCH | {"mismatch": MISMATCH},
+            [*MISMATCH, "so nothing was timed: bench on the device itself (--on ssh://", "(--on emulator)"],
         ),
         (
             render_bench,

@@ -88,6 +88,22 @@ def test_a_variant_that_does_not_fit_fails_what_counts_it():
     assert judge(limit(P95, 100.0, accepts=(Provenance.EMULATED,)), given).verdict is NOT_MEASURED
 
 
+OPEN = [
+    (BudgetName.LATENCY_MS_P50, 2.0, figure(2.0, 1.9, 2.1)),
+    (BudgetName.LATENCY_MS_P99, 9.0, figure(4.0, 3.5, math.inf, n=100)),
+    (BudgetName.COLD_START_MS, 90.0, figure(90.0, -math.inf, math.inf, n=2)),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "found"), OPEN)
+@pytest.mark.parametrize("more", ["the target was lost", "raise --sustained"])
+def test_what_would_decide_it_is_said_by_who_measured(name, value, found, more):
+    result = judge(limit(name, value), evidence(variant(figures={name: found}), more=more))
+    assert result.verdict is INCONCLUSIVE
+    assert more in result.reason
+    assert "--time-limit" not in result.reason
+
+
 def limit(name, value, **changes):
     return Budget(profile="host", name=name, limit=value, **changes)
 
