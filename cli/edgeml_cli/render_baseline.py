@@ -25,6 +25,7 @@ _SHORT = {
     "cold_start_ms": "start ms",
     "peak_rss_mb": "RSS MB",
     "bundle_mb": "file MB",
+    "instructions": "instructions",
 }
 
 
@@ -48,17 +49,16 @@ def render_baseline(console: Console, report: Report) -> None:
         if (disturbed := baseline[f"disturbed_{when}"]) is not None:
             console.print(f"  [yellow]{escape(disturbed)} {when}[/]", highlight=False)
     _tables(console, baseline["figures"])
-    if baseline["same_machine"]:
+    counted = any(row["name"] == "instructions" for row in baseline["figures"])
+    if counted or baseline["same_machine"]:
         for reason in dict.fromkeys(row["reason"] for row in baseline["figures"] if row["reason"]):
             console.print(f"[yellow]{escape(reason)}[/]", highlight=False)
     else:
         console.print("[yellow]another machine: times and memory are not compared[/]", highlight=False)
     if baseline["left_out"]:
         console.print(f"[yellow]not in the earlier one: {escape(', '.join(baseline['left_out']))}[/]", highlight=False)
-    console.print(
-        "[dim]two benches of one file may differ by what is allowed; --against OTHER finds a slowdown of 10 %[/]",
-        highlight=False,
-    )
+    stronger = "" if counted else "; --against OTHER finds a slowdown of 10 %"
+    console.print(f"[dim]two benches of one file may differ by what is allowed{stronger}[/]", highlight=False)
 
 
 def _tables(console: Console, rows: list[Report]) -> None:
@@ -74,14 +74,15 @@ def _tables(console: Console, rows: list[Report]) -> None:
 
 
 def _cells(row: Report) -> tuple[str, ...]:
-    low, high = (f"{row[key]:.2f}" if row[key] is not None else "" for key in ("low", "high"))
+    digits = 3 if row["name"] == "instructions" else 2
+    low, high = (f"{row[key]:.{digits}f}" if row[key] is not None else "" for key in ("low", "high"))
     exact = row["ratio"] is None or row["variant"] is None
     return (
         _SHORT[row["name"]],
         *("–" if row[key] is None else figure_text(row[key]) for key in ("then", "now")),
         "–" if row["ratio"] is None else f"{row['ratio']:.3f}",
         "–" if exact else f"{low} – {high}",
-        f"{row['allowed']:.2f}",
+        f"{row['allowed']:.{digits}f}",
         f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]",
     )
 

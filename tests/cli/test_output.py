@@ -14,6 +14,7 @@ from rich.console import Console
 from edgeml_cli.output import json_text
 from edgeml_cli.render import render_bench, render_prediction, render_training, size_text
 from edgeml_cli.render_export import render_export, render_layers
+from edgeml_devices.baseline import ALLOWANCES
 from edgeml_runtime.contract import MetricName
 
 INTERVAL = {"low": 0.9512, "high": 0.9876, "level": 0.95, "method": "Wilson"}
@@ -115,6 +116,20 @@ LAYERS = {
     "measured_as": "tflite-int16x8",
     "alike": [["onnx-fp32", "tflite-fp32"], ["tflite-int16x8"], ["onnx-int8-dynamic"]],
 }
+FIGURE_KEYS = ("variant", "name", "then", "now", "ratio", "low", "high", "allowed", "verdict", "reason")
+COUNTED = ("onnx-int8", "instructions", 50000.0, 50505.0, 1.0101, 1.0073, 1.0129, 1.005, "fail", "it grew")
+BASELINE = {
+    "file": "then.json",
+    "hours_between": 30.0,
+    "version": "1.0.0",
+    "same_machine": False,
+    "differences": ["another host"],
+    "disturbed_then": None,
+    "disturbed_now": None,
+    "left_out": [],
+    "reason": None,
+    "figures": [dict(zip(FIGURE_KEYS, COUNTED, strict=True))],
+}
 MISMATCH = ("architecture aarch64 is needed, this machine is x86_64", "a second reason")
 RATIO_KEYS = ("variant", "ratio", "low", "high", "processes", "verdict")
 BENCH = {
@@ -183,6 +198,12 @@ BENCH = {
         },
     ],
 }
+
+
+@pytest.mark.parametrize("name", ALLOWANCES)
+def test_every_figure_that_is_compared_with_an_earlier_one_can_be_shown(name):
+    figures = [{**BASELINE["figures"][0], "name": name.value}]
+    assert "50,505" in drawn(render_bench, BENCH | {"baseline": BASELINE | {"figures": figures}})
 
 
 def drawn(render, report):
@@ -263,6 +284,14 @@ def drawn(render, report):
             render_layers,
             {"layers": []},
             ["no layers to explain"],
+        ),
+        (
+            render_bench,
+            BENCH | {"baseline": BASELINE},
+            [
+                *("beside then.json (version 1.0.0, 30 hours before)", "another host", "instructions", "50,505"),
+                *("1.010", "1.007 – 1.013", "1.005", "it grew"),
+            ],
         ),
         (
             render_bench,
