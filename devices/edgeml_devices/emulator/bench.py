@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from edgeml_devices.emulator.guest_run import GuestTimeout
+from edgeml_devices.emulator.guest_run import GUESTS, Guests, GuestTimeout
 from edgeml_devices.emulator.identity import ask_cpu
 from edgeml_devices.emulator.layout import Layout
 from edgeml_devices.emulator.plugin_build import build_plugin
@@ -125,12 +125,18 @@ def emulate_variants(
     """
     progress(ProgressEvent(step="emulate", done=0, total=len(variants), message=bay.identity.cpu))
     workers = min(MOST_GUESTS, len(os.sched_getaffinity(0)), len(variants))
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    guests = Guests()
+    with ThreadPoolExecutor(max_workers=workers, initializer=GUESTS.set, initargs=(guests,)) as pool:
         futures = [pool.submit(_emulate, bay, variant, backend or variant.backend) for variant in variants]
         reports = []
-        for number, (variant, future) in enumerate(zip(variants, futures, strict=True), 1):
-            reports.append(future.result())
-            progress(ProgressEvent(step="emulate", done=number, total=len(variants), message=variant.id))
+        try:
+            for number, (variant, future) in enumerate(zip(variants, futures, strict=True), 1):
+                reports.append(future.result())
+                progress(ProgressEvent(step="emulate", done=number, total=len(variants), message=variant.id))
+        except BaseException:  # a full disk, or Ctrl-C: what still runs would be waited for
+            guests.end()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return tuple(reports)
 
 

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,12 @@ from edgeml_devices.emulator.identity import make_root
 from edgeml_runtime.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeml_devices.emulator.identity import CpuIdentity
     from edgeml_devices.emulator.sysroot import Emulator, Site, Sysroot
 
-__all__ = ["GUEST_LIMIT_S", "GuestFailure", "GuestJob", "GuestTimeout", "run_guest"]
+__all__ = ["GUESTS", "GUEST_LIMIT_S", "GuestFailure", "GuestJob", "GuestTimeout", "Guests", "run_guest"]
 
 GUEST_LIMIT_S = 300.0
 """A guest that has not ended by then is killed."""
@@ -34,6 +36,8 @@ PLUGIN = "count.so"
 CANNOT_WRITE = 74
 # What backends say though nothing is wrong.
 CHATTER = ("INFO:", "WARNING: ")
+# What no guest does to itself: the system where memory is short, a service manager, or the user.
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class GuestFailure(Exception):  # noqa: N818 - a variant that fails on a CPU is a result here, not an error of the caller
@@ -41,7 +45,54 @@ class GuestFailure(Exception):  # noqa: N818 - a variant that fails on a CPU is 
 
 
 class GuestTimeout(GuestFailure):
-    """A guest was killed at its time limit, which says nothing about what it would have given."""
+    """A guest was killed, at its time limit or from outside, which says nothing about what it would have given."""
+
+
+class Guests:
+    """The guests that run side by side, to be ended at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    @contextmanager
+    def start(self, command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """A guest, killed at the end of the block if it still runs.
+
+        Args:
+            command: Its command line.
+            **options: Those of :class:`subprocess.Popen`.
+
+        Raises:
+            GuestTimeout: All guests were ended.
+            OSError: It cannot be started.
+        """
+        with self._lock:
+            if self._ended:
+                raise GuestTimeout("the guest was not started, because the bench was ended")
+            process = subprocess.Popen(command, **options)
+            self._running.add(process)
+        try:
+            with process:
+                try:
+                    yield process
+                finally:
+                    process.kill()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def end(self) -> None:
+        """Kill all, and start no further ones."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.kill()
+
+
+GUESTS: ContextVar[Guests] = ContextVar("GUESTS")
+"""Those that a thread's guests belong to, where somebody may want to end them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +129,17 @@ def run_guest(job: GuestJob) -> tuple[dict[str, Any], bytes]:
 
     Raises:
         GuestFailure: It crashed, or answered with an error.
-        GuestTimeout: It hung.
+        GuestTimeout: It hung, or was ended from outside.
         StorageError: The disk is full.
     """
     with _folder(job) as folder:
         done = _run(job, folder)
         if done.returncode == CANNOT_WRITE:
             raise StorageError(f"{folder}: expected room for the counts, found: {_last_line(done.stderr)}")
+        if -done.returncode in FROM_OUTSIDE:
+            raise GuestTimeout(
+                f"{_ending(job, done)}. It was ended from outside, as a system does where memory is short: bench again"
+            )
         answer = _answer(job, done)
         records = folder / RECORDS
         return answer, records.read_bytes() if records.exists() else b""
@@ -139,17 +194,18 @@ def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
     if job.sysroot.root is not None:  # whether the host has compiled the runtime would be seen in the heap, too
         environment["PYTHONPYCACHEPREFIX"] = "tmp"
     try:
-        return subprocess.run(
+        with (GUESTS.get(None) or Guests()).start(
             command,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
-            timeout=job.limit_s,
-        )
+        ) as process:
+            stdout, stderr = process.communicate(timeout=job.limit_s)
+            return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
     except subprocess.TimeoutExpired:
         raise GuestTimeout(f"the guest did not end within {job.limit_s:g} s and was killed") from None
     except OSError as error:

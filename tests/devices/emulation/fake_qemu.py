@@ -12,6 +12,7 @@ import sys
 import time
 
 BEHAVIOUR = {}
+SIGNALS = {"illegal": signal.SIGILL, "crash": signal.SIGSEGV, "killed": signal.SIGKILL}
 EMPTY, BEGIN, END, LAYER = 1, 2, 3, 4
 CLASSES = 7
 MARK_COST = 12
@@ -72,12 +73,15 @@ def main():
     assert not any("/" in value for value in seen.values()), seen
     assert not os.path.isabs(program[0]), program
     assert json.loads(program[-1])["path"].startswith("model."), program
+    what = BEHAVIOUR.get(json.loads(program[-1])["variant"], what)
+    if what == "slow":
+        time.sleep(10)
+        with open(BEHAVIOUR["survived"], "w", encoding="ascii"):
+            pass
     if what == "hang":
         time.sleep(60)
-    if what == "illegal":
-        os.kill(os.getpid(), signal.SIGILL)
-    if what == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
+    if what in SIGNALS:
+        os.kill(os.getpid(), SIGNALS[what])
     if what == "full":
         sys.stderr.write("edgeml: the counts cannot be written\n")
         sys.exit(74)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from edgeml_cli.main import main
 from edgeml_devices.bench import bench
+from edgeml_devices.emulator.guest_run import Guests, GuestTimeout
 from edgeml_devices.emulator.sysroot import Site
 from edgeml_devices.emulator.target import EmulatorTarget
 from edgeml_devices.report import Verdict
@@ -104,6 +106,33 @@ def test_a_guest_that_hangs_is_killed_and_proves_nothing(make_bundle, emulator, 
     assert "did not end within 3 s and was killed" in report.variants[0].reason
     assert report.exit_code == 4
     assert [result.verdict for result in report.budgets] == [Verdict.NOT_MEASURED]
+
+
+@pytest.mark.parametrize("when", ["newest", "counting"])
+def test_a_guest_that_is_killed_from_outside_proves_nothing(make_bundle, emulator, when):
+    emulator(**{when: "killed"})
+    report = count(make_bundle(limits(instructions={"limit": 1e9, "backend_version": "1.24"})))
+    assert "SIGKILL" in report.variants[0].reason
+    assert "bench again" in report.variants[0].reason
+    assert [result.verdict for result in report.budgets] == [Verdict.NOT_MEASURED]
+    assert report.exit_code == 4
+
+
+def test_what_ends_the_bench_ends_its_guests(make_bundle, emulator, tmp_path):
+    survived = tmp_path / "survived"
+    emulator(**{"onnx-fp32": "full", "onnx-int8": "slow", "survived": str(survived)})
+    with pytest.raises(StorageError):
+        count(make_bundle(variants={"onnx-fp32": b"a", "onnx-int8": b"b"}))
+    assert not survived.exists()
+
+
+def test_guests_that_are_ended_are_not_followed_by_others():
+    guests, asleep = Guests(), [sys.executable, "-c", "import time; time.sleep(600)"]
+    with guests.start(asleep) as process:
+        guests.end()
+        assert process.wait() == -signal.SIGKILL
+    with pytest.raises(GuestTimeout, match="was not started"), guests.start(asleep):
+        pass
 
 
 def test_what_the_device_has_and_the_emulated_cpu_lacks_is_told(make_bundle, emulator):
