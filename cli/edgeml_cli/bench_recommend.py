@@ -149,6 +149,7 @@ def render_recommendation(console: Console, *, report: Report) -> None:
     for reason in report["mismatch"]:
         console.print(f"  [yellow]{escape(reason)}[/]")
     if report["mismatch"]:
+        console.print("[dim]so nothing was timed: ask for it on the device itself (--on ssh://user@host)[/]")
         return
     console.print()
     console.print(_headline(report), highlight=False, soft_wrap=True)

@@ -183,3 +183,9 @@ def test_a_person_is_told_that_none_will_do():
     text = shown(chosen=None, verdict="fail", budgets=[], stored=None, lost=None)
     assert "none of the ways to run it will do verdict: fail" in text
     assert "stored" not in text
+
+
+def test_a_person_is_told_where_to_ask_when_the_machine_is_not_the_device():
+    text = shown(mismatch=["another architecture"])
+    assert "another architecture" in text
+    assert "on the device itself (--on ssh://user@host)" in text
