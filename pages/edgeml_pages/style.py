@@ -118,6 +118,7 @@ summary { cursor: pointer; padding: .3rem 0; color: var(--model); }
 dt { font-weight: 600; margin-top: .5rem; }
 dd { margin: 0; max-width: 46rem; }
 @media (max-width: 40rem) {
+  tbody th code { overflow-wrap: break-word; }
   main { padding: 1rem .75rem 3rem; }
   th, td { padding: .3rem .4rem; }
   tbody th { min-width: 5.75rem; max-width: 40vw; }

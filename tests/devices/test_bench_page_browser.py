@@ -38,6 +38,9 @@ FAINT_TEXT = """() => {
 SPILLED = """() => [...document.querySelectorAll('main *')]
   .filter(e => !e.closest('.wide') && e.getBoundingClientRect().right > innerWidth + 1)
   .map(e => `${e.tagName} ${e.textContent.slice(0, 40)}`)"""
+BROKEN_WORDS = """() => [...document.querySelectorAll('tbody th code')]
+  .filter(e => !e.textContent.includes('-') && e.textContent.length < 20 && e.getClientRects().length > 1)
+  .map(e => e.textContent)"""
 HIDDEN_WORDS = """() => [...document.querySelectorAll('svg.plot text')].filter(e => {
     const b = e.getBoundingClientRect(); return b.left < -1 || b.right > innerWidth + 1; }).map(e => e.textContent)"""
 FILLS = """() => {
@@ -115,6 +118,7 @@ def test_it_is_readable_on_every_screen(open_page, address, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(SPILLED) == []
     assert page.evaluate(HIDDEN_WORDS) == []
+    assert page.evaluate(BROKEN_WORDS) == []
     assert page.evaluate(FAINT_TEXT) == []
     sections = page.evaluate("[...document.querySelectorAll('section[id]')].map(e => e.id)")
     assert sections == page_tests.SECTIONS
@@ -209,6 +213,7 @@ def test_instructions_are_readable_on_every_screen(open_page, emulated_address, 
     page.evaluate("document.querySelectorAll('.pick').forEach(e => e.click())")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(SPILLED) == []
+    assert page.evaluate(BROKEN_WORDS) == []
     assert page.evaluate(FAINT_TEXT) == []
     tops = page.evaluate("[...document.querySelectorAll('.pairs figure')].map(e => e.getBoundingClientRect().top)")
     assert (len(set(tops)) == 1) == (width == 1280)
