@@ -14,7 +14,7 @@ from edgeml_devices.reports.words import figure_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["render_baseline"]
+__all__ = ["render_baseline", "span_text"]
 
 Report = Mapping[str, Any]
 
@@ -92,13 +92,15 @@ def _when(baseline: Report) -> str:
     hours, version = baseline["hours_between"], baseline["version"]
     parts = [f"version {version}"] if version else []
     if hours is not None:
-        days, minutes = hours / 24, hours * 60
-        text = (
-            f"{days:.0f} days"
-            if abs(days) >= 2
-            else f"{hours:.0f} hours"
-            if abs(hours) >= 2
-            else f"{minutes:.0f} minutes"
-        )
-        parts.append(f"{text} before")
+        parts.append(f"{span_text(hours)} before")
     return f" ({escape(', '.join(parts))})" if parts else ""
+
+
+def span_text(hours: float) -> str:
+    """Hours in words, in the unit in which they are a handful."""
+    minutes = round(hours * 60)
+    if abs(hours) >= 48:
+        return f"{hours / 24:.0f} days"
+    if abs(hours) >= 2:
+        return f"{hours:.0f} hours"
+    return "less than a minute" if minutes == 0 else f"{minutes} minute{'' if abs(minutes) == 1 else 's'}"

@@ -43,7 +43,7 @@ def render_instructions(console: Console, report: Mapping[str, Any]) -> None:
         for name, found in counted.items():
             counts = found["counts"]
             row = (sum(counts.values()), *(counts[key] for key in HEADINGS))
-            table.add_row(escape(name), *(f"{value / 1e3:,.1f}" if value else "–" for value in row))
+            table.add_row(escape(name), *map(_thousands, row))
         console.print()
         console.print(table)
     for name, found in counted.items():
@@ -51,6 +51,13 @@ def render_instructions(console: Console, report: Mapping[str, Any]) -> None:
             console.print(f"{escape(name)}: int8 dot products: {_dot_products(found['counts'])}", highlight=False)
     for name, found in emulated.items():
         console.print(f"{escape(name)}: golden vectors: {_golden_text(found)}", highlight=False, soft_wrap=True)
+
+
+def _thousands(value: int) -> str:
+    """One decimal; what would round to none of it is not shown as none."""
+    if not value:
+        return "–"
+    return f"{value / 1e3:,.1f}" if value >= 50 else "<0.1"
 
 
 def _dot_products(counts: Mapping[str, int]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from edgeml_cli.output import json_text
 from edgeml_cli.render import render_bench, render_prediction, render_training, size_text
+from edgeml_cli.render_baseline import span_text
 from edgeml_cli.render_export import render_export, render_layers
 from edgeml_devices.baseline import ALLOWANCES
 from edgeml_runtime.contract import MetricName
@@ -387,3 +388,18 @@ def test_what_has_no_json_form_is_refused():
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_210_000, "3.2 MB")])
 def test_sizes(size, text):
     assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        (0.005, "less than a minute"),
+        (1 / 60, "1 minute"),
+        (1.5, "90 minutes"),
+        (-1 / 60, "-1 minute"),
+        (30, "30 hours"),
+        (60, "2 days"),
+    ],
+)
+def test_spans(hours, text):
+    assert span_text(hours) == text

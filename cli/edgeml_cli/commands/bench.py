@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeml_cli.session import Session, common_options
+from edgeml_cli.terminated import interrupted_by_sigterm
 
 __all__ = ["command"]
 
@@ -106,6 +107,7 @@ __all__ = ["command"]
 )
 @common_options
 @click.pass_obj
+@interrupted_by_sigterm
 def command(
     session: Session,
     model: Path,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ __all__ = ["GUESTS", "GUEST_LIMIT_S", "GuestFailure", "GuestJob", "GuestTimeout"
 
 GUEST_LIMIT_S = 300.0
 """A guest that has not ended by then is killed."""
+
+# Seconds of CPU time for each second of the limit: never reached before it, also by a guest with some threads.
+CPU_LIMIT = 4
 
 RECORDS = "counts.bin"
 PLUGIN = "count.so"
@@ -204,12 +208,22 @@ def _run(job: GuestJob, folder: Path) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="replace",
         ) as process:
+            _bound(process.pid, job.limit_s)
             stdout, stderr = process.communicate(timeout=job.limit_s)
             return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
     except subprocess.TimeoutExpired:
         raise GuestTimeout(f"the guest did not end within {job.limit_s:g} s and was killed") from None
     except OSError as error:
         raise GuestFailure(f"QEMU {job.emulator.version} cannot be started: {error}") from error
+
+
+def _bound(pid: int, limit_s: float) -> None:
+    """Have the system end a guest that goes on computing when this process is killed and cannot end it."""
+    import resource  # not on Windows, where this module is imported as well
+
+    seconds = math.ceil(limit_s * CPU_LIMIT)
+    with suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _answer(job: GuestJob, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -85,9 +85,12 @@ def unable(bay: Bay, variant: VariantFile, backend: str) -> str | None:
         return f"it needs a CPU with {', '.join(missing)}, which {bay.identity.cpu} has not"
     if pick_site(bay.sysroot, backend, bay.profile.runtimes, countable=False) is not None:
         return None
+    packages = PACKAGES.get(backend, (backend,))
+    needed = f"it needs {' or '.join(packages)}, and"
+    if bay.profile.runtimes and not set(packages).intersection(bay.profile.runtimes):
+        return f"{needed} the profile of {bay.profile.name} names {', '.join(bay.profile.runtimes)} as its runtimes"
     held = sorted({f"{name} {version}" for site in bay.sysroot.sites for name, version in site.versions})
-    needed = " or ".join(PACKAGES.get(backend, (backend,)))
-    return f"it needs {needed}, and the emulated {bay.sysroot.architecture} has {', '.join(held)}"
+    return f"{needed} the emulated {bay.sysroot.architecture} has {', '.join(held)}"
 
 
 def emulate_variant(bay: Bay, variant: VariantFile, backend: str) -> EmulatedVariant:

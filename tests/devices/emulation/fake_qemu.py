@@ -5,6 +5,7 @@ BEHAVIOUR is replaced by the test that makes a copy of this file.
 
 import json
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -80,6 +81,10 @@ def main():
             pass
     if what == "hang":
         time.sleep(60)
+    if what == "bounded":
+        time.sleep(0.5)  # the bound comes after the start
+        sys.stderr.write(f"CPU time: {resource.getrlimit(resource.RLIMIT_CPU)}\n")
+        sys.exit(1)
     if what in SIGNALS:
         os.kill(os.getpid(), SIGNALS[what])
     if what == "full":

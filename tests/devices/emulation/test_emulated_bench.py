@@ -126,6 +126,11 @@ def test_what_ends_the_bench_ends_its_guests(make_bundle, emulator, tmp_path):
     assert not survived.exists()
 
 
+def test_a_guest_is_bounded_without_us_as_well(make_bundle, emulator):
+    emulator(newest="bounded")
+    assert "CPU time: (240, 240)" in count(make_bundle()).variants[0].reason
+
+
 def test_guests_that_are_ended_are_not_followed_by_others():
     guests, asleep = Guests(), [sys.executable, "-c", "import time; time.sleep(600)"]
     with guests.start(asleep) as process:
@@ -163,6 +168,12 @@ def test_another_cpu_than_the_profile_names_is_counted_and_decides_nothing(make_
     assert [result.verdict for result in report.budgets] == [Verdict.NOT_MEASURED]
     assert report.variants[0].emulated.counts.total == 100
     assert report.exit_code == 4
+
+
+def test_a_device_whose_profile_has_no_such_runtime(make_bundle, emulator):
+    emulator(cpus={"cortex-a76": "fp asimd"})
+    (variant,) = count(make_bundle(), device="snapdragon-888").variants
+    assert variant.reason.startswith("it needs onnxruntime, and the profile of snapdragon-888 names ")
 
 
 def test_a_backend_that_the_device_cannot_have_is_no_failure(make_bundle, emulator):

@@ -25,7 +25,7 @@ model that ends after a layer; around a call that is not counted."""
 
 EMPTY_MARKS = 33
 # Emulation is ten to fifty times slower than the machine: the calls are fewer where they are long.
-MOST_WARM_UP, LEAST_WARM_UP, WARM_UP_S = 64, 2, 6.0
+MOST_WARM_UP, LEAST_WARM_UP, WARM_UP_S = 64, 2, 3.0
 MOST_CALLS, LEAST_CALLS, CALLS_S = 20, 3, 12.0
 LAYER_WARM_UP = 2
 LAYERS_UNTIL_S = 150.0
