@@ -122,6 +122,7 @@ def edge_budget(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def _open_session(config: pytest.Config, folders: pytest.TempPathFactory) -> SessionGate:
     from edgeml_devices.gate import GateSettings
     from edgeml_devices.pytest_plugin import SessionGate
+    from edgeml_runtime.errors import InputError
 
     given = {
         "device": _option(config, "device"),
@@ -134,7 +135,10 @@ def _open_session(config: pytest.Config, folders: pytest.TempPathFactory) -> Ses
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)  # of pytest-xdist
     shared = None if worker is None else folders.getbasetemp().parent / f"edgeml-{worker['testrunuid']}"
     settings = GateSettings(**{name: value for name, value in given.items() if value})
-    return SessionGate(config, settings, shared, _option(config, "inconclusive") or UNDECIDED[0])
+    try:
+        return SessionGate(config, settings, shared, _option(config, "inconclusive") or UNDECIDED[0])
+    except InputError as error:  # the earlier results
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -73,7 +73,7 @@ def _golden_text(found: Mapping[str, Any]) -> str:
 def _run_text(run: Mapping[str, Any]) -> str:
     where = f"{run['backend']} {run['version'] or ''}".strip()
     if not run["passed"]:
-        return f"[bold red]failed[/] on {escape(where)}"
+        return f"[bold red]{'failed' if run['cases'] else 'did not get to run'}[/] on {escape(where)}"
     if not run["cases"]:
         return f"none in the file, ran on {escape(where)}"
     return f"{run['cases']} passed on {escape(where)}"

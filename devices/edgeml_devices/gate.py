@@ -223,7 +223,8 @@ class Gate:
             mismatch=reports[0].mismatch if reports else (),
             variants=tuple(variant for report in reports for variant in report.variants),
             samples={variant: samples for report in reports for variant, samples in report.samples.items()},
-            budgets=(*(judged(budget) for budget in subject.budgets), *self._regressions(reports, target, subject)),
+            budgets=tuple(judged(budget) for budget in subject.budgets),
+            regressions=self._regressions(reports, target, subject),
             notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
             lost=lost[0] if lost else None,
         )

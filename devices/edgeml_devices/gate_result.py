@@ -26,6 +26,7 @@ class TargetJudgement:
         variants: The variants that were measured for these budgets.
         samples: Every measured call, by variant id.
         budgets: The budgets with their verdicts, in the order they were asked for.
+        regressions: Figures beside their earlier ones, as budgets whose limit is the worst value put up with.
         notes: What a reader should know besides.
         lost: Why the target stopped answering, or None.
     """
@@ -36,6 +37,7 @@ class TargetJudgement:
     variants: tuple[VariantReport, ...] = ()
     samples: Mapping[str, Samples] = field(default_factory=dict)
     budgets: tuple[BudgetResult, ...] = ()
+    regressions: tuple[BudgetResult, ...] = ()
     notes: tuple[str, ...] = ()
     lost: str | None = None
 
@@ -62,4 +64,4 @@ class GateResult:
     @property
     def verdicts(self) -> frozenset[Verdict]:
         """Every verdict that was given."""
-        return frozenset(result.verdict for target in self.targets for result in target.budgets)
+        return frozenset(result.verdict for target in self.targets for result in (*target.budgets, *target.regressions))

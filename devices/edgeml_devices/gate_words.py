@@ -49,28 +49,36 @@ def result_rows(result: GateResult) -> list[dict[str, Any]]:
         result: What a gate found.
 
     Returns:
-        Objects with ``model``, ``device``, ``target``, ``provenance``, ``figures``, ``budgets``, ``notes``,
-        ``mismatch`` and ``lost``.
+        Objects with ``model``, ``device``, ``target``, ``provenance``, ``figures``, ``budgets``, ``earlier`` (figures
+        beside those of earlier results, in the form of budgets), ``notes``, ``mismatch`` and ``lost``.
     """
     return [_row(result, target) for target in result.targets]
 
 
 def _row(result: GateResult, target: TargetJudgement) -> dict[str, Any]:
-    budgets = []
-    for budget in target.budgets:
-        reason = _OPTIONS.sub("--edgeml-", budget.reason)
-        budgets.append({**budget.to_dict(), "reason": reason, "interval": interval_of(target.variants, budget)})
     return {
         "model": os.path.basename(result.model),
         "device": result.device,
         "target": target.target,
         "provenance": "not_measured" if target.provenance is None else target.provenance.value,
         "figures": [_figures(variant) for variant in target.variants if variant.latency is not None],
-        "budgets": budgets,
+        "budgets": [_verdict(budget, target) for budget in target.budgets],
+        "earlier": [_verdict(figure, target) for figure in target.regressions],
         "notes": list(target.notes),
         "mismatch": list(target.mismatch),
         "lost": target.lost,
     }
+
+
+def _verdict(budget: BudgetResult, target: TargetJudgement) -> dict[str, Any]:
+    reason = _OPTIONS.sub("--edgeml-", budget.reason)
+    return {**budget.to_dict(), "reason": reason, "interval": interval_of(target.variants, budget)}
+
+
+def _verdicts(row: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Everything that was judged, with what it is called in tables."""
+    budgets = [(str(budget["name"]), budget) for budget in row["budgets"]]
+    return budgets + [(f"{figure['name']} (earlier)", figure) for figure in row["earlier"]]
 
 
 def _figures(variant: VariantReport) -> dict[str, Any]:
@@ -101,21 +109,23 @@ def _reasons(row: Mapping[str, Any], refused: set[str]) -> list[str]:
     target = row["target"]
     lines = [] if row["lost"] is None else [f"lost: {row['lost']}"]
     lines += (f"{target} is not a {row['device']}: {reason}" for reason in row["mismatch"])
-    for budget in row["budgets"]:
+    for title, budget in _verdicts(row):
         said = budget["reason"] == row["lost"] or (row["mismatch"] and budget["verdict"] == Verdict.NOT_MEASURED.value)
         if budget["verdict"] in refused and budget["reason"] and not said:
-            lines.append(f"{target}, {budget['name']}: {budget['reason']}")
+            lines.append(f"{target}, {title}: {budget['reason']}")
     return [*lines, *(f"{target}: {note}" for note in row["notes"])]
 
 
 def _headline(rows: Sequence[Mapping[str, Any]], refused: set[str]) -> str:
     what = f"{rows[0]['model']} for {rows[0]['device']}"
     lost = [row["target"] for row in rows if row["lost"] is not None]
-    found = [budget["verdict"] for row in rows for budget in row["budgets"]]
-    counts = [f"{found.count(word)} {word}" for word in (v.value for v in Verdict) if word in refused and word in found]
     parts = [f"lost {', '.join(lost)}"] if lost else []
-    if counts:
-        parts.append(f"{', '.join(counts)} of {len(found)} budget{'s' if len(found) > 1 else ''}")
+    for key, one in (("budgets", "budget"), ("earlier", "comparison")):
+        found = [budget["verdict"] for row in rows for budget in row[key]]
+        words = [word for word in (verdict.value for verdict in Verdict) if word in refused and word in found]
+        if words:
+            counts = ", ".join(f"{found.count(word)} {word}" for word in words)
+            parts.append(f"{counts} of {len(found)} {one}{'s' if len(found) > 1 else ''}")
     return f"{what}: {'; '.join(parts)}"
 
 
@@ -130,9 +140,9 @@ def _interval(ends: Sequence[float | None] | None) -> str:
 def _budget_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     table = [("target", "budget", "variant", "limit", "value", "95 % interval", "verdict")]
     for row in rows:
-        for budget in row["budgets"]:
+        for title, budget in _verdicts(row):
             numbers = (_number(budget["limit"]), _number(budget["value"]), _interval(budget["interval"]))
-            table.append((row["target"], budget["name"], budget["variant"] or "–", *numbers, budget["verdict"]))
+            table.append((row["target"], title, budget["variant"] or "–", *numbers, budget["verdict"]))
     return _aligned(table, right={3, 4, 5})
 
 
@@ -172,7 +182,7 @@ def summary_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _provenance(rows: Sequence[Mapping[str, Any]]) -> str:
     """How the figures of a target were obtained; nothing where only files were looked at."""
     timed = [row["provenance"] for row in rows if row["figures"]]
-    asked = any(budget["verdict"] == Verdict.NOT_MEASURED.value for row in rows for budget in row["budgets"])
+    asked = any(budget["verdict"] == Verdict.NOT_MEASURED.value for row in rows for _, budget in _verdicts(row))
     return f", {timed[0]}" if timed else f", {Verdict.NOT_MEASURED.value}" if asked else ""
 
 
@@ -189,8 +199,8 @@ def _figure_table(figures: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[
 def _verdict_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     table = [("model", "budget", "variant", "limit", "value", "verdict")]
     for row in rows:
-        for budget in row["budgets"]:
+        for title, budget in _verdicts(row):
             numbers = (_number(budget["limit"]), _number(budget["value"]))
-            line = (row["model"], budget["name"], budget["variant"] or "–", *numbers, budget["verdict"])
+            line = (row["model"], title, budget["variant"] or "–", *numbers, budget["verdict"])
             table += [line] if line not in table else []
     return _aligned(table, right={3, 4})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeml_devices.gate as gate_module
+from edgeml_devices.bench import bench
 from edgeml_devices.conditions import Conditions
 from edgeml_devices.remote import ManyReport, TargetReport
 from edgeml_runtime.errors import TargetError
@@ -95,6 +96,56 @@ def test_every_budget_of_the_contract_is_judged_and_told_at_the_end(session):
 def test_layers_are_not_counted_for_a_verdict(session, fleet):
     session(ALL).assert_outcomes(passed=1)
     assert fleet.asked_for_layers == {False}
+
+
+@pytest.fixture
+def then(session, pytester, simulate, measured, samples):
+    """The option that names an earlier result, whose calls took ``scale`` times as long; more keys are changed."""
+
+    def write(scale, **changes):
+        times = samples([value * scale for value in QUIET])
+        target = simulate("pc", *(measured(id_, times) for id_ in ("onnx-int8", "onnx-fp32")))
+        found = bench(pytester.path / "tiny-1.0.0.edgeml", target=target).to_dict() | changes
+        (pytester.path / "then.json").write_text(json.dumps(found))
+        return f"--edgeml-baseline={pytester.path / 'then.json'}"
+
+    return write
+
+
+def test_figures_are_judged_beside_an_earlier_result_and_told_apart_from_budgets(session, then):
+    result = session(own("latency_ms_p95=5"), words=(then(1.0),))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*  latency_ms_p95  *onnx-int8 *5 *1.03  pass", "*  latency_ms_p95 (earlier)  *onnx-int8 *1.03  pass"]
+    )
+
+
+def test_a_model_that_got_slower_than_in_an_earlier_result_fails(session, then):
+    result = session(own("latency_ms_p95=5"), words=(then(0.5),))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*tiny-1.0.0.edgeml for host: *fail of * comparisons",
+            "*latency_ms_p95 *5 *pass",
+            "*latency_ms_p95 (earlier) *fail",
+            "*local, latency_ms_p95 (earlier): then.json has 0.515; 2.0000 times as bad, 1.* is put up with*",
+        ]
+    )
+
+
+def test_a_model_without_an_earlier_result_is_not_measured(session, then):
+    other = {"subject": {"name": "another", "version": "1.0.0", "size_bytes": 1}}
+    result = session(own("latency_ms_p95=5"), words=(then(1.0, **other),))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*compared with *then.json: no earlier result of it (tiny)*"])
+
+
+def test_an_earlier_result_that_is_none_is_said_in_a_line(session, pytester):
+    (pytester.path / "then.json").write_text("{}")
+    result = session(ALL, words=("--edgeml-baseline=then.json",))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["then.json: expected what edgeml bench --json prints, *"])
+    result.stdout.no_fnmatch_line("*edgeml_pytest.py:*")
 
 
 FAILURES = [

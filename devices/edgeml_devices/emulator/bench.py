@@ -23,7 +23,7 @@ from edgeml_runtime.progress import ProgressEvent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgeml_devices.emulator.found import EmulatedVariant
+    from edgeml_devices.emulator.found import EmulatedVariant, GoldenRun
     from edgeml_devices.emulator.target import EmulatorTarget
     from edgeml_devices.model_file import VariantFile
     from edgeml_devices.profile import DeviceProfile
@@ -161,8 +161,14 @@ def _report(variant: VariantFile, found: EmulatedVariant) -> VariantReport:
         threads=1,
         figures={} if found.counts is None else {BudgetName.INSTRUCTIONS: _figure(found.calls)},
         emulated=found,
-        reason=found.uncounted if failed is None else f"{failed.backend} {failed.version or ''}: {failed.failure}",
+        reason=found.uncounted if failed is None else _failure(failed),
     )
+
+
+def _failure(run: GoldenRun) -> str:
+    """Where, and what; backends begin with their names themselves where they refuse a model."""
+    failure = str(run.failure)
+    return failure if failure.startswith(f"{run.backend} ") else f"{run.backend} {run.version or ''}: {failure}"
 
 
 def _figure(calls: Sequence[int]) -> Figure:

@@ -332,3 +332,21 @@ def test_the_table_fits_a_narrow_terminal(make_bundle, emulator, capsys, monkeyp
     head = next(line for line in out.splitlines() if "thousands" in line)
     assert len(head) <= 80
     assert "load/store" in head
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "text"), [("other outputs", "failed on onnxruntime"), ("mute", "did not get to run on onnxruntime")]
+)
+def test_golden_vectors_that_were_off_and_those_that_were_not_reached(make_bundle, emulator, capsys, behaviour, text):
+    emulator(newest=behaviour)
+    assert main(["bench", str(make_bundle()), "--device", PI, "--on", "emulator"]) == 1
+    assert f"golden vectors: {text}" in capsys.readouterr().out
+
+
+def test_a_backend_that_names_itself_is_not_named_twice(make_bundle, emulator, tmp_path):
+    emulator()
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model" * 20)
+    (variant,) = count(broken).variants
+    assert variant.reason.startswith("onnxruntime ")
+    assert variant.reason.count("onnxruntime") == 1
